@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/json/json_check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/fault.h"
+#include "common/base/utf8.h"
+
+/* A member name of an object that is still open. Two names are taken for equal when their 64-bit
+ * hashes are: a forged collision only gets the forger's own document refused. */
+struct json_name {
+        uint64_t hash;
+        size_t offset;
+};
+
+struct json_scan {
+        const char *text;
+        size_t len, at;
+        struct json_want *wants;
+        size_t want_count;
+        struct json_name *names; /* those of all open objects, innermost last */
+        size_t name_count, name_cap;
+        struct fault *f;
+};
+
+/* Names beyond this do not come up in wants; enough for any label key (253 + 1 + 63). */
+#define JSON_WANT_NAME_SIZE 320
+
+static void json_names_done(struct json_scan *s) {
+        free(s->names);
+}
+
+static int json_bad(struct json_scan *s, const char *what) {
+        return fault_set(s->f, FAULT_INVALID, "invalid JSON at byte %zu: %s", s->at, what);
+}
+
+static void json_skip_space(struct json_scan *s) {
+        while (s->at < s->len && (s->text[s->at] == ' ' || s->text[s->at] == '\n' ||
+                                  s->text[s->at] == '\r' || s->text[s->at] == '\t'))
+                s->at++;
+}
+
+/* The next byte, 0 at the end (a NUL in the text is no JSON anywhere, so the two need no telling
+ * apart). */
+static char json_peek(const struct json_scan *s) {
+        return s->at < s->len ? s->text[s->at] : '\0';
+}
+
+/* Four hexadecimal digits at text. Return: false when they are not. */
+static bool json_hex4(const char *text, size_t len, uint32_t *ret_value) {
+        uint32_t value = 0;
+
+        if (len < 4)
+                return false;
+        for (size_t i = 0; i < 4; i++) {
+                char c = text[i];
+
+                value <<= 4;
+                if (c >= '0' && c <= '9')
+                        value |= (uint32_t)(c - '0');
+                else if (c >= 'a' && c <= 'f')
+                        value |= (uint32_t)(c - 'a' + 10);
+                else if (c >= 'A' && c <= 'F')
+                        value |= (uint32_t)(c - 'A' + 10);
+                else
+                        return false;
+        }
+        *ret_value = value;
+        return true;
+}
+
+/* Decodes the escape sequence at text (which begins with '\\'). Return: its length in bytes, 0 when
+ * it is no valid one; \u0000 is none here. */
+static size_t json_escape(const char *text, size_t len, uint32_t *ret_code_point) {
+        static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+        uint32_t high, low;
+        const char *found;
+
+        if (len < 2)
+                return 0;
+        if (text[1] != 'u') {
+                found = text[1] ? strchr(from, text[1]) : NULL;
+                if (!found)
+                        return 0;
+                *ret_code_point = (uint32_t)to[found - from];
+                return 2;
+        }
+        if (!json_hex4(text + 2, len - 2, &high) || high == 0 || (high >= 0xdc00 && high <= 0xdfff))
+                return 0;
+        if (high < 0xd800 || high > 0xdbff) {
+                *ret_code_point = high;
+                return 6;
+        }
+        if (len < 12 || text[6] != '\\' || text[7] != 'u' || !json_hex4(text + 8, len - 8, &low) ||
+            low < 0xdc00 || low > 0xdfff)
+                return 0;
+        *ret_code_point = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+        return 12;
+}
+
+/* Scans a string; s->at stands on its opening quote and ends behind the closing one. */
+static int json_scan_string(struct json_scan *s) {
+        if (json_peek(s) != '"')
+                return json_bad(s, "expected a string");
+        s->at++;
+        while (s->at < s->len) {
+                unsigned char c = (unsigned char)s->text[s->at];
+                uint32_t code_point;
+                size_t n = 1;
+
+                if (c == '"') {
+                        s->at++;
+                        return 0;
+                }
+                if (c < 0x20)
+                        return json_bad(s, "control byte in a string");
+                if (c == '\\')
+                        n = json_escape(s->text + s->at, s->len - s->at, &code_point);
+                else if (c >= 0x80)
+                        n = utf8_char(s->text + s->at, s->len - s->at);
+                if (n == 0)
+                        return json_bad(s, c == '\\' ? "invalid escape in a string"
+                                                     : "invalid UTF-8 in a string");
+                s->at += n;
+        }
+        return json_bad(s, "string without end");
+}
+
+static size_t json_scan_digits(struct json_scan *s) {
+        size_t start = s->at;
+
+        while (json_peek(s) >= '0' && json_peek(s) <= '9')
+                s->at++;
+        return s->at - start;
+}
+
+static int json_scan_number(struct json_scan *s) {
+        if (json_peek(s) == '-')
+                s->at++;
+        if (json_peek(s) == '0')
+                s->at++;
+        else if (json_scan_digits(s) == 0)
+                return json_bad(s, "expected a value");
+        if (json_peek(s) == '.') {
+                s->at++;
+                if (json_scan_digits(s) == 0)
+                        return json_bad(s, "number without digits after the point");
+        }
+        if (json_peek(s) == 'e' || json_peek(s) == 'E') {
+                s->at++;
+                if (json_peek(s) == '+' || json_peek(s) == '-')
+                        s->at++;
+                if (json_scan_digits(s) == 0)
+                        return json_bad(s, "number without digits in the exponent");
+        }
+        return 0;
+}
+
+static int json_scan_literal(struct json_scan *s, const char *literal) {
+        size_t n = strlen(literal);
+
+        if (s->len - s->at < n || memcmp(s->text + s->at, literal, n) != 0)
+                return json_bad(s, "expected a value");
+        s->at += n;
+        return 0;
+}
+
+/* Decodes the checked string between its quotes. Return: the length, or SIZE_MAX when it does not
+ * fit into size - 1 bytes. */
+static size_t json_decode(const char *text, size_t len, char *ret_text, size_t size) {
+        size_t out = 0;
+
+        for (size_t i = 0; i < len;) {
+                char bytes[4] = { text[i] };
+                size_t n = 1;
+
+                if (text[i] == '\\') {
+                        uint32_t code_point = 0;
+
+                        i += json_escape(text + i, len - i, &code_point);
+                        n = utf8_encode(code_point, bytes);
+                } else {
+                        i++;
+                }
+                if (n >= size - out)
+                        return SIZE_MAX;
+                memcpy(ret_text + out, bytes, n);
+                out += n;
+        }
+        ret_text[out] = '\0';
+        return out;
+}
+
+/* FNV-1a over the decoded name. */
+static uint64_t json_name_hash(const char *text, size_t len) {
+        uint64_t hash = 0xcbf29ce484222325U;
+
+        for (size_t i = 0; i < len;) {
+                char bytes[4] = { text[i] };
+                size_t n = 1;
+
+                if (text[i] == '\\') {
+                        uint32_t code_point = 0;
+
+                        i += json_escape(text + i, len - i, &code_point);
+                        n = utf8_encode(code_point, bytes);
+                } else {
+                        i++;
+                }
+                for (size_t k = 0; k < n; k++)
+                        hash = (hash ^ (unsigned char)bytes[k]) * 0x100000001b3U;
+        }
+        return hash;
+}
+
+static int json_name_push(struct json_scan *s, const char *text, size_t len) {
+        if (s->name_count == s->name_cap) {
+                size_t cap = s->name_cap ? s->name_cap * 2 : 64;
+                struct json_name *names = realloc(s->names, cap * sizeof(*names));
+
+                if (!names)
+                        return fault_set(s->f, FAULT_NOMEM, "out of memory");
+                s->names = names;
+                s->name_cap = cap;
+        }
+        s->names[s->name_count++] = (struct json_name){
+                .hash = json_name_hash(text, len),
+                .offset = (size_t)(text - s->text),
+        };
+        return 0;
+}
+
+static int json_name_compare(const void *a, const void *b) {
+        const struct json_name *x = a, *y = b;
+
+        if (x->hash != y->hash)
+                return x->hash < y->hash ? -1 : 1;
+        return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* Closes an object: refuses equal names among those from `first` on. */
+static int json_names_pop(struct json_scan *s, size_t first) {
+        size_t count = s->name_count - first;
+        struct json_name *names = s->names + first;
+
+        s->name_count = first;
+        if (count < 2)
+                return 0;
+        qsort(names, count, sizeof(*names), json_name_compare);
+        for (size_t i = 1; i < count; i++) {
+                if (names[i].hash != names[i - 1].hash)
+                        continue;
+                s->at = names[i].offset;
+                return json_bad(s, "duplicate member name");
+        }
+        return 0;
+}
+
+/* Of the wants in mask, whose paths match down to `depth`, those whose next segment is this name:
+ * *ret_inner those that go on below, *ret_here those that end at it. */
+static void json_match(const struct json_scan *s, uint64_t mask, unsigned depth, const char *text,
+                       size_t len, uint64_t *ret_inner, uint64_t *ret_here) {
+        char name[JSON_WANT_NAME_SIZE];
+
+        *ret_inner = 0;
+        *ret_here = 0;
+        if (mask == 0 || json_decode(text, len, name, sizeof(name)) == SIZE_MAX)
+                return;
+        for (uint64_t rest = mask; rest; rest &= rest - 1) {
+                const struct json_want *want = &s->wants[__builtin_ctzll(rest)];
+
+                if (strcmp(want->path[depth], name) != 0)
+                        continue;
+                if (want->path[depth + 1])
+                        *ret_inner |= rest & -rest;
+                else
+                        *ret_here |= rest & -rest;
+        }
+}
+
+static int json_scan_value(struct json_scan *s, unsigned depth, uint64_t mask);
+
+static int json_scan_member(struct json_scan *s, unsigned depth, uint64_t mask) {
+        uint64_t inner, here;
+        size_t start = s->at + 1;
+        int r = json_scan_string(s);
+
+        if (r)
+                return r;
+        r = json_name_push(s, s->text + start, s->at - 1 - start);
+        if (r)
+                return r;
+        json_match(s, mask, depth, s->text + start, s->at - 1 - start, &inner, &here);
+        json_skip_space(s);
+        if (json_peek(s) != ':')
+                return json_bad(s, "expected ':'");
+        s->at++;
+        json_skip_space(s);
+        start = s->at;
+        r = json_scan_value(s, depth + 1, inner);
+        if (r)
+                return r;
+        for (; here; here &= here - 1)
+                s->wants[__builtin_ctzll(here)].span =
+                        (struct json_span){ .text = s->text + start, .len = s->at - start };
+        return 0;
+}
+
+static int json_scan_object(struct json_scan *s, unsigned depth, uint64_t mask) {
+        size_t first_name = s->name_count;
+        int r;
+
+        s->at++;
+        json_skip_space(s);
+        if (json_peek(s) == '}') {
+                s->at++;
+                return 0;
+        }
+        for (;;) {
+                r = json_scan_member(s, depth, mask);
+                if (r)
+                        return r;
+                json_skip_space(s);
+                if (json_peek(s) == '}')
+                        break;
+                if (json_peek(s) != ',')
+                        return json_bad(s, "expected ',' or '}'");
+                s->at++;
+                json_skip_space(s);
+        }
+        r = json_names_pop(s, first_name);
+        if (r)
+                return r;
+        s->at++;
+        return 0;
+}
+
+static int json_scan_array(struct json_scan *s, unsigned depth) {
+        s->at++;
+        json_skip_space(s);
+        if (json_peek(s) == ']') {
+                s->at++;
+                return 0;
+        }
+        for (;;) {
+                int r = json_scan_value(s, depth + 1, 0);
+
+                if (r)
+                        return r;
+                json_skip_space(s);
+                if (json_peek(s) == ']')
+                        break;
+                if (json_peek(s) != ',')
+                        return json_bad(s, "expected ',' or ']'");
+                s->at++;
+                json_skip_space(s);
+        }
+        s->at++;
+        return 0;
+}
+
+static int json_scan_value(struct json_scan *s, unsigned depth, uint64_t mask) {
+        switch (json_peek(s)) {
+        case '{':
+        case '[':
+                if (depth == JSON_MAX_DEPTH)
+                        return json_bad(s, "nested too deeply");
+                return json_peek(s) == '{' ? json_scan_object(s, depth, mask)
+                                           : json_scan_array(s, depth);
+        case '"':
+                return json_scan_string(s);
+        case 't':
+                return json_scan_literal(s, "true");
+        case 'f':
+                return json_scan_literal(s, "false");
+        case 'n':
+                return json_scan_literal(s, "null");
+        default:
+                return json_scan_number(s);
+        }
+}
+
+int json_check(const char *text, size_t len, struct json_want *wants, size_t want_count,
+               struct fault *f) {
+        CLEANUP(json_names_done)
+        struct json_scan s = {
+                .text = text, .len = len, .wants = wants, .want_count = want_count, .f = f
+        };
+        uint64_t all = want_count >= 64 ? UINT64_MAX : (UINT64_C(1) << want_count) - 1;
+        int r;
+
+        json_skip_space(&s);
+        r = json_scan_value(&s, 0, all);
+        if (r)
+                return r;
+        json_skip_space(&s);
+        if (s.at != len)
+                return json_bad(&s, "text after the value");
+        return 0;
+}
+
+/* Where the string that begins at text[at] ends, in a checked document. */
+static size_t json_skip_string(const char *text, size_t at) {
+        for (at++; text[at] != '"'; at++)
+                if (text[at] == '\\')
+                        at++;
+        return at + 1;
+}
+
+bool json_span_next(const struct json_span *array, size_t *cursor, struct json_span *ret_element) {
+        const char *text = array->text;
+        size_t at = *cursor ? *cursor : 1;
+        size_t start, end, depth = 0;
+
+        if (json_span_kind(array) != '[')
+                return false;
+        while (at < array->len && strchr(" \t\r\n,", text[at]))
+                at++;
+        if (at + 1 >= array->len)
+                return false;
+        start = end = at;
+        while (depth > 0 || !strchr(",]", text[at])) {
+                char c = text[at];
+
+                if (c == '"') {
+                        at = json_skip_string(text, at);
+                } else {
+                        depth += c == '{' || c == '[';
+                        depth -= c == '}' || c == ']';
+                        at++;
+                }
+                if (!strchr(" \t\r\n", c))
+                        end = at;
+        }
+        *cursor = at;
+        *ret_element = (struct json_span){ .text = text + start, .len = end - start };
+        return true;
+}
+
+char json_span_kind(const struct json_span *span) {
+        if (!span->text || span->len == 0)
+                return 0;
+        if (span->text[0] == '-' || (span->text[0] >= '0' && span->text[0] <= '9'))
+                return '0';
+        return span->text[0];
+}
+
+bool json_span_string(const struct json_span *span, char *ret_text, size_t size) {
+        return json_span_kind(span) == '"' &&
+               json_decode(span->text + 1, span->len - 2, ret_text, size) != SIZE_MAX;
+}
