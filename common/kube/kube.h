@@ -48,12 +48,14 @@ struct kube_request {
 struct kube_response {
         int http;               /* HTTP status, 0 when none was received */
         struct strbuf body;     /* the checked JSON of a success; wiped by kube_response_done */
+        bool body_is_json;      /* Content-Type was application/json */
         int64_t retry_after_ms; /* Retry-After, capped at 60 s; 0 when there was none */
         char *status_message;   /* heap; NULL when there was no Status */
         char *status_reason;    /* "AlreadyExists", … heap; NULL likewise */
         bool status_has_name; /* details.name was there: an admission or quota refusal of an object
                                  carries it, an RBAC refusal of a POST does not */
         bool status_namespace_terminating; /* details.causes has NamespaceTerminating */
+        bool status_version_too_large;     /* details.causes has ResourceVersionTooLarge */
 };
 
 void kube_response_done(struct kube_response *response);
@@ -61,15 +63,21 @@ void kube_response_done(struct kube_response *response);
         { .body = STRBUF_INIT(SIZE_MAX) }
 
 /* Called with each piece of a streamed answer (watch). Return: 0 to go on, otherwise the stream
- * ends and kube_stream returns that value. */
+ * ends and kube_stream returns that value: a fault, or an outcome of the caller's own, from
+ * KUBE_E_CALLER up. */
+#define KUBE_E_CALLER 100
 typedef int (*kube_on_bytes)(void *ctx, const char *bytes, size_t len, struct fault *f);
 
+/* What moves the bytes; what they mean is for kube_request. body, body_is_json, http and
+ * retry_after_ms of the response are theirs to fill, the status_* members are not. */
 struct kube_ops {
+        /* Return: 0 when an answer came whole, whatever its HTTP status; KUBE_E_EXPIRED_WRITE,
+         * KUBE_E_STOPPED; -FAULT_*. */
         int (*request)(void *ctx, const struct kube_request *request,
                        struct kube_response *response, struct fault *f);
         /* A 200 answer goes to on_bytes as it comes; any other is read whole into response.
          * idle_timeout_ms: the longest wait between two pieces. Return: 0 at the server's end of
-         * stream, otherwise like request. */
+         * stream, otherwise like request or what on_bytes returned. */
         int (*stream)(void *ctx, const struct kube_request *request, int64_t idle_timeout_ms,
                       kube_on_bytes on_bytes, void *on_bytes_ctx, struct kube_response *response,
                       struct fault *f);
@@ -94,13 +102,14 @@ struct kube {
 int kube_request(const struct kube *k, const struct kube_request *request,
                  struct kube_response *response, struct fault *f) MUST_CHECK;
 
-/* See kube_ops.stream. */
+/* Like kube_request for a request whose 200 answer is a stream: see kube_ops.stream. The stream's
+ * bytes are not checked. on_bytes must not use k. */
 int kube_stream(const struct kube *k, const struct kube_request *request, int64_t idle_timeout_ms,
                 kube_on_bytes on_bytes, void *on_bytes_ctx, struct kube_response *response,
                 struct fault *f) MUST_CHECK;
 
-/* From any thread: the running call returns KUBE_E_STOPPED within a millisecond, later ones at
- * once. */
+/* From any thread, but not after kube_close: the running call returns KUBE_E_STOPPED within a
+ * millisecond, later ones at once. */
 void kube_interrupt(const struct kube *k);
 
 /* Frees the implementation and sets *k to zero; accepts a zero one. */
@@ -109,3 +118,11 @@ void kube_close(struct kube *k);
 /* Maps an HTTP status to the return value above; the one place that does. Pure. Return for 2xx: 0.
  */
 int kube_outcome(int http);
+
+/* "GET", "POST", … Static storage. */
+const char *kube_method_name(enum kube_method method);
+
+/* Reads a metav1.Status into the status_* members (retry_after_ms too, unless it is set). Text that
+ * is none leaves them alone. Return: 0, -FAULT_NOMEM. Pure. */
+int kube_response_read_status(struct kube_response *response, const char *json, size_t len,
+                              struct fault *f) MUST_CHECK;
