@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package harness gives a test package one control plane (etcd, kube-apiserver and
+// kube-controller-manager, no node) and what tests do with it.
+//
+// A test package starts it once:
+//
+//	var cluster *harness.Cluster
+//
+//	func TestMain(m *testing.M) { os.Exit(harness.Run(m, &cluster)) }
+//
+// Environment:
+//
+//	KUBE            the multi-call binary; default dbupgrade/bin/kube in the user's cache directory
+//	E2E_SCRIPTS     the directory of up-controlplane.sh and down-controlplane.sh; default tests/cluster
+//	E2E_PORTS       FIRST-LAST, the ports to use; default any free ones
+//	E2E_KEEP        if set, directory and processes are left for a look
+//	E2E_KUBECONFIG  a cluster to use instead of starting one; its DBUpgrade CRD is replaced
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// portsPerControlPlane: API server, etcd's two, controller manager.
+const portsPerControlPlane = 4
+
+// Cluster is a running control plane and clients of its administrator.
+type Cluster struct {
+	Kubeconfig string
+	Config     *rest.Config
+	Client     kubernetes.Interface
+	Dynamic    dynamic.Interface
+
+	// Dir holds state, logs and process ids; empty for a cluster that was not started here.
+	Dir string
+
+	cacheDir string // kubectl's: discovery of another cluster on the same port would mislead it
+}
+
+// Run starts a control plane, sets *cluster, runs the tests and stops what it started. It returns
+// the exit code for TestMain.
+func Run(m *testing.M, cluster **Cluster) int {
+	c, err := Start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		c.Stop()
+		os.Exit(130)
+	}()
+	defer c.Stop()
+	*cluster = c
+	return m.Run()
+}
+
+// Start brings up a control plane, or connects to E2E_KUBECONFIG.
+func Start() (*Cluster, error) {
+	dir, err := os.MkdirTemp("", "dbupgrade-e2e-")
+	if err != nil {
+		return nil, err
+	}
+	if path := os.Getenv("E2E_KUBECONFIG"); path != "" {
+		c := &Cluster{cacheDir: dir}
+		return c, c.connect(path)
+	}
+	port, err := freePorts(portsPerControlPlane)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{Dir: dir, cacheDir: filepath.Join(dir, "kubectl")}
+	if out, err := script("up-controlplane.sh", dir, strconv.Itoa(port)).CombinedOutput(); err != nil {
+		c.Stop()
+		return nil, fmt.Errorf("up-controlplane.sh: %w\n%s", err, out)
+	}
+	if err := c.connect(filepath.Join(dir, "kubeconfig")); err != nil {
+		c.Stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Stop ends a control plane that Start began, and removes its directory.
+func (c *Cluster) Stop() {
+	if c.Dir == "" {
+		os.RemoveAll(c.cacheDir)
+		return
+	}
+	if os.Getenv("E2E_KEEP") != "" {
+		fmt.Fprintln(os.Stderr, "e2e: kept", c.Dir)
+		return
+	}
+	if out, err := script("down-controlplane.sh", c.Dir).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "e2e: down-controlplane.sh: %v\n%s", err, out)
+		return
+	}
+	if err := os.RemoveAll(c.Dir); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+	}
+}
+
+func (c *Cluster) connect(kubeconfig string) (err error) {
+	c.Kubeconfig = kubeconfig
+	if c.Config, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err != nil {
+		return err
+	}
+	c.Config.QPS = -1 // the API server limits, not the test
+	c.Config.WarningHandler = rest.NoWarnings{}
+	if c.Client, err = kubernetes.NewForConfig(c.Config); err != nil {
+		return err
+	}
+	c.Dynamic, err = dynamic.NewForConfig(c.Config)
+	return err
+}
+
+// Kube is the path of the multi-call binary.
+func Kube() string {
+	if path := os.Getenv("KUBE"); path != "" {
+		return path
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = "."
+	}
+	return filepath.Join(cache, "dbupgrade", "bin", "kube")
+}
+
+// Root is the path of the project's root, or of what lies below it.
+func Root(elem ...string) string {
+	dir, err := os.Getwd() // of a test: its package's directory
+	if err != nil {
+		panic(err)
+	}
+	for !exists(filepath.Join(dir, "go.mod")) {
+		if dir == filepath.Dir(dir) {
+			panic("no go.mod above the test")
+		}
+		dir = filepath.Dir(dir)
+	}
+	return filepath.Join(append([]string{dir, "..", "..", ".."}, elem...)...)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func script(name string, args ...string) *exec.Cmd {
+	dir := os.Getenv("E2E_SCRIPTS")
+	if dir == "" {
+		dir = Root("tests", "cluster")
+	}
+	cmd := exec.Command(filepath.Join(dir, name), args...)
+	cmd.Env = append(os.Environ(), "KUBE="+Kube())
+	return cmd
+}
+
+// freePorts finds n free ports in a row. They may be taken before they are used: whoever starts
+// several control planes at once gives each its E2E_PORTS.
+func freePorts(n int) (int, error) {
+	if ports := os.Getenv("E2E_PORTS"); ports != "" {
+		var first, last int
+		if _, err := fmt.Sscanf(ports, "%d-%d", &first, &last); err != nil {
+			return 0, fmt.Errorf("E2E_PORTS=%s: %w", ports, err)
+		}
+		for port := first; port+n-1 <= last; port += n {
+			if allFree(port, n) {
+				return port, nil
+			}
+		}
+		return 0, fmt.Errorf("no %d free ports in a row in %s", n, ports)
+	}
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, err
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		if port+n-1 <= 65535 && allFree(port, n) {
+			return port, nil
+		}
+	}
+	return 0, errors.New("no free ports")
+}
+
+func allFree(first, n int) bool {
+	for port := first; port < first+n; port++ {
+		l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+		if err != nil {
+			return false
+		}
+		l.Close()
+	}
+	return true
+}
+
+// indent makes multi-line output stand out in a test's log.
+func indent(text string) string {
+	return "\t" + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n\t")
+}
