@@ -2,6 +2,7 @@
 #include "common/base/random.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <sys/random.h>
 
 static uint32_t random_kernel(void *ctx) {
