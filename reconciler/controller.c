@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reconciler/controller.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "common/api/names.h"
+#include "common/base/clock.h"
+#include "common/base/fault.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include "common/base/random.h"
+#include "common/base/strbuf.h"
+#include "common/kube/informer.h"
+#include "reconciler/cache.h"
+#include "reconciler/meters.h"
+#include "reconciler/pass.h"
+#include "reconciler/queue.h"
+#include "reconciler/secrets.h"
+
+#define CONTROLLER_SLOW_MS    300000
+#define CONTROLLER_PODLESS_MS 3000
+#define CONTROLLER_HUNG_MS    300000
+
+/* The states of metric dbupgrade_objects, in the order of enum plan_situation. */
+static const char *const states[] = {
+        [SITUATION_NONE] = "Unknown",        [SITUATION_SEEN] = "Initializing",
+        [SITUATION_INVALID] = "InvalidSpec", [SITUATION_SECRET] = "SecretNotFound",
+        [SITUATION_BLOCKED] = "Blocked",     [SITUATION_WAITING] = "Waiting",
+        [SITUATION_RUNNING] = "Running",     [SITUATION_SUCCEEDED] = "Succeeded",
+        [SITUATION_FAILED] = "Failed",       [SITUATION_LOST] = "Lost",
+        [SITUATION_REJECTED] = "Rejected",   [SITUATION_REJECTED_GOOD] = "Refused",
+        [SITUATION_FORBIDDEN] = "Forbidden", [SITUATION_CONFLICT] = "NameConflict",
+};
+#define CONTROLLER_STATES (sizeof(states) / sizeof(states[0]))
+_Static_assert(CONTROLLER_STATES <= CACHE_STATES, "the cache counts every state");
+
+/* One informer and its thread. */
+struct watch_thread {
+        struct controller *controller;
+        enum cache_kind kind;
+        const char *namespace_; /* NULL: all */
+        struct informer *informer;
+        unsigned mark; /* of the list under way */
+        atomic_bool synced;
+        pthread_t thread;
+        bool started;
+};
+
+struct worker {
+        struct controller *controller;
+        struct kube kube;
+        _Atomic int64_t busy_since_ms; /* monotonic; 0: idle */
+        pthread_t thread;
+        bool started;
+};
+
+struct controller {
+        struct controller_opts opts;
+        struct cache *cache;
+        struct work_queue *queue;
+        struct secrets *secrets;
+        struct watch_thread *watches;
+        size_t watch_count;
+        struct worker *workers;
+        size_t worker_count;
+        pthread_mutex_t mutex; /* guards the condition only: synced and stopping are atomic */
+        pthread_cond_t changed;
+        atomic_bool stopping;
+        struct series *states[CONTROLLER_STATES];
+};
+
+/* ---- watches ---- */
+
+static void enqueue(struct watch_thread *w, const char *key) {
+        struct controller *c = w->controller;
+
+        series_add(c->opts.meters->queue_adds, 1);
+        work_queue_add(c->queue, key, atomic_load(&w->synced) ? QUEUE_FRESH : QUEUE_LOW, 0);
+}
+
+/* What could not be understood is logged and passed over: listing again would bring the same. */
+static int on_upsert(void *ctx, const char *json, size_t len, struct fault *f) {
+        struct watch_thread *w = ctx;
+        CLEANUP(free_p) char *key = NULL;
+        int r = cache_upsert(w->controller->cache, w->kind, json, len, false, &key, f);
+
+        if (r == -FAULT_INVALID) {
+                log_error("an object of a watch was passed over", LOG_STR("error", f->text));
+                return 0;
+        }
+        if (r)
+                return r;
+        if (key)
+                enqueue(w, key);
+        return 0;
+}
+
+static void on_remove(void *ctx, const char *json, size_t len) {
+        struct watch_thread *w = ctx;
+        CLEANUP(free_p) char *key = NULL;
+        struct fault f = FAULT_INIT;
+
+        if (cache_remove(w->controller->cache, w->kind, json, len, &key, &f))
+                log_error("a deletion was not understood", LOG_STR("error", f.text));
+        if (key)
+                enqueue(w, key);
+}
+
+static void on_list_begin(void *ctx) {
+        struct watch_thread *w = ctx;
+
+        w->mark = cache_list_begin(w->controller->cache);
+}
+
+static void on_gone(void *ctx, const char *key) {
+        enqueue(ctx, key);
+}
+
+static void on_list_end(void *ctx) {
+        struct watch_thread *w = ctx;
+        struct controller *c = w->controller;
+
+        cache_list_end(c->cache, w->kind, w->namespace_, w->mark, on_gone, w);
+        if (atomic_exchange(&w->synced, true))
+                return;
+        pthread_mutex_lock(&c->mutex);
+        pthread_cond_broadcast(&c->changed);
+        pthread_mutex_unlock(&c->mutex);
+}
+
+static void *watch_main(void *ctx) {
+        struct watch_thread *w = ctx;
+
+        informer_run(w->informer);
+        return NULL;
+}
+
+static int watch_path(enum cache_kind kind, const char *namespace_, struct strbuf *path,
+                      struct fault *f) {
+        static const char *const groups[] = { "/apis/" DBUPGRADE_API_VERSION, "/apis/batch/v1",
+                                              "/api/v1" };
+        static const char *const resources[] = { DBUPGRADE_PLURAL, "jobs", "pods" };
+
+        strbuf_str(path, groups[kind]);
+        if (namespace_) {
+                strbuf_str(path, "/namespaces/");
+                strbuf_url(path, namespace_);
+        }
+        strbuf_char(path, '/');
+        strbuf_str(path, resources[kind]);
+        return strbuf_check(path, f);
+}
+
+static int watch_init(struct watch_thread *w, struct controller *c, enum cache_kind kind,
+                      const char *namespace_, struct fault *f) {
+        static const char *const components[] = { "watch-dbupgrades", "watch-jobs", "watch-pods" };
+        CLEANUP(strbuf_done) struct strbuf path = STRBUF_INIT(512); /* a namespace has at most 63 */
+        struct kube_curl_opts kube = c->opts.kube;
+        struct informer_opts opts = {
+                .label_selector = kind == CACHE_OBJECT ? c->opts.selector
+                                                       : NAMES_LABEL_MANAGED_BY
+                                          "=" NAMES_MANAGED_BY_VALUE,
+                .consistent = true,
+                .handler = { w, on_upsert, on_remove, on_list_begin, on_list_end },
+                .clock = c->opts.clock,
+                .random = c->opts.random,
+        };
+        int r = watch_path(kind, namespace_, &path, f);
+
+        if (r)
+                return r;
+        w->controller = c;
+        w->kind = kind;
+        w->namespace_ = namespace_;
+        opts.path = path.ptr;
+        kube.component = components[kind];
+        r = kube_curl_new(&kube, &opts.kube, f);
+        return r ? r : informer_new(&opts, &w->informer, f);
+}
+
+/* ---- workers ---- */
+
+/* How a pass ends: finish or retry, and the result for the metrics. */
+static enum meters_result finish(struct controller *c, const char *key,
+                                 const struct pass_result *result) {
+        switch (result->requeue) {
+        case REQUEUE_NEVER:
+                work_queue_finish(c->queue, key, -1);
+                return METERS_SUCCESS;
+        case REQUEUE_NOW:
+                work_queue_finish(c->queue, key, 0);
+                return METERS_REQUEUE;
+        case REQUEUE_BACKOFF:
+                break;
+        case REQUEUE_SECRET:
+                work_queue_finish(c->queue, key, result->after_ms);
+                return METERS_REQUEUE_AFTER;
+        case REQUEUE_SLOW:
+                work_queue_finish(c->queue, key, CONTROLLER_SLOW_MS);
+                return METERS_REQUEUE_AFTER;
+        case REQUEUE_PODLESS:
+                work_queue_finish(c->queue, key, CONTROLLER_PODLESS_MS);
+                return METERS_REQUEUE_AFTER;
+        }
+        series_add(c->opts.meters->queue_retries, 1);
+        (void)work_queue_retry(c->queue, key, c->opts.random->u32(c->opts.random->ctx));
+        return METERS_REQUEUE;
+}
+
+static enum meters_result fail(struct controller *c, const char *key, const struct fault *f) {
+        int64_t delay_ms =
+                work_queue_retry(c->queue, key, c->opts.random->u32(c->opts.random->ctx));
+
+        log_error("the pass failed and will be repeated", LOG_STR("error", f->text),
+                  LOG_STR("kind", fault_kind_name(f->kind)), LOG_INT("retryAfterMs", delay_ms));
+        series_add(c->opts.meters->queue_retries, 1);
+        series_add(c->opts.meters->reconcile_errors, 1);
+        return METERS_ERROR;
+}
+
+static void on_outcome(void *ctx, int run_result, double duration_s) {
+        meters_migration(ctx, run_result, duration_s);
+}
+
+static void work(struct worker *w, const char *key) {
+        struct controller *c = w->controller;
+        struct meters *m = c->opts.meters;
+        const struct random *random = c->opts.random;
+        const struct pass_deps deps = {
+                .kube = &w->kube,
+                .clock = c->opts.clock,
+                .cache = c->cache,
+                .secrets = c->secrets,
+                .random = random,
+                .instance = c->opts.instance,
+                .on_outcome = on_outcome,
+                .on_outcome_ctx = m,
+        };
+        struct pass_result result = { .requeue = REQUEUE_NEVER };
+        struct fault f = FAULT_INIT;
+        int64_t start_ms = clock_mono_ms(c->opts.clock);
+        enum meters_result outcome;
+        double seconds;
+        int r = pass_run(&deps, key, &result, &f);
+
+        outcome = r ? fail(c, key, &f) : finish(c, key, &result);
+        seconds = (double)(clock_mono_ms(c->opts.clock) - start_ms) / 1000;
+        series_add(m->reconciles[outcome], 1);
+        series_observe(m->reconcile_seconds, seconds);
+        series_observe(m->work_seconds, seconds);
+}
+
+/* Waits until every first list is complete. Return: false when the controller stops before. */
+static bool await_sync(struct controller *c) {
+        pthread_mutex_lock(&c->mutex);
+        while (!controller_is_synced(c) && !atomic_load(&c->stopping))
+                pthread_cond_wait(&c->changed, &c->mutex);
+        pthread_mutex_unlock(&c->mutex);
+        return !atomic_load(&c->stopping);
+}
+
+/* Eight hex digits are enough to find the lines of one pass. */
+#define RECONCILE_ID_SIZE 9
+
+static void *worker_main(void *ctx) {
+        struct worker *w = ctx;
+        struct controller *c = w->controller;
+        char *key;
+
+        if (!await_sync(c))
+                return NULL;
+        while ((key = work_queue_take(c->queue))) {
+                const char *slash = strchr(key, '/');
+                CLEANUP(free_p) char *owned = key;
+                CLEANUP(free_p) char *namespace_ = strndup(key, (size_t)(slash - key));
+                char id[RECONCILE_ID_SIZE];
+                struct log_field fields[] = {
+                        LOG_STR("namespace", namespace_),
+                        LOG_STR("name", slash + 1),
+                        LOG_STR("reconcileID", id),
+                        LOG_END,
+                };
+
+                (void)snprintf(id, sizeof(id), "%08x", c->opts.random->u32(c->opts.random->ctx));
+                log_context_set(fields);
+                atomic_store(&w->busy_since_ms, clock_mono_ms(c->opts.clock));
+                series_add(c->opts.meters->active_workers, 1);
+                work(w, key);
+                series_add(c->opts.meters->active_workers, -1);
+                atomic_store(&w->busy_since_ms, 0);
+                log_context_set(NULL);
+        }
+        return NULL;
+}
+
+/* ---- the whole ---- */
+
+static void read_gauges(void *ctx) {
+        struct controller *c = ctx;
+        size_t kinds[CACHE_KINDS], by_state[CACHE_STATES];
+
+        cache_count(c->cache, kinds, by_state);
+        for (size_t i = 0; i < CACHE_KINDS; i++)
+                series_set(c->opts.meters->cached[i], (double)kinds[i]);
+        for (size_t i = 0; i < CONTROLLER_STATES; i++)
+                series_set(c->states[i], (double)by_state[i]);
+        series_set(c->opts.meters->queue_depth, (double)work_queue_depth(c->queue));
+}
+
+static int add_gauges(struct controller *c, struct fault *f) {
+        static const char *const labels[] = { "state", NULL };
+        static const struct metric_spec spec = {
+                .name = "dbupgrade_objects",
+                .help = "DBUpgrades, by what their status says.",
+                .type = METRIC_GAUGE,
+                .labels = labels,
+        };
+        struct metric *metric = metric_add_spec(c->opts.meters->metrics, &spec);
+
+        for (size_t i = 0; i < CONTROLLER_STATES; i++) {
+                const char *const values[] = { states[i], NULL };
+
+                c->states[i] = metric_series(metric, values);
+        }
+        return metrics_on_write(c->opts.meters->metrics, read_gauges, c)
+                       ? fault_set(f, FAULT_NOMEM, "too many gauges")
+                       : metrics_complete(c->opts.meters->metrics, f);
+}
+
+static int add_watches(struct controller *c, struct fault *f) {
+        static const char *const everywhere[] = { NULL };
+        const char *const *namespaces = c->opts.namespaces ? c->opts.namespaces : everywhere;
+        size_t count = 0;
+
+        while (namespaces[count])
+                count++;
+        c->watches = calloc((count ? count : 1) * CACHE_KINDS, sizeof(*c->watches));
+        if (!c->watches)
+                return fault_set(f, FAULT_NOMEM, "out of memory");
+        for (size_t i = 0; i == 0 || i < count; i++) {
+                for (int kind = 0; kind < CACHE_KINDS; kind++) {
+                        int r = watch_init(&c->watches[c->watch_count++], c, (enum cache_kind)kind,
+                                           count ? namespaces[i] : NULL, f);
+
+                        if (r)
+                                return r;
+                }
+        }
+        return 0;
+}
+
+static int add_workers(struct controller *c, struct fault *f) {
+        c->workers = calloc((size_t)c->opts.workers, sizeof(*c->workers));
+        if (!c->workers)
+                return fault_set(f, FAULT_NOMEM, "out of memory");
+        for (int64_t i = 0; i < c->opts.workers; i++) {
+                struct kube_curl_opts kube = c->opts.kube;
+                struct worker *w = &c->workers[c->worker_count++];
+                int r;
+
+                w->controller = c;
+                kube.component = "controller";
+                r = kube_curl_new(&kube, &w->kube, f);
+                if (r)
+                        return r;
+        }
+        return 0;
+}
+
+int controller_new(const struct controller_opts *opts, struct controller **ret_controller,
+                   struct fault *f) {
+        CLEANUP(controller_free_p) struct controller *c = calloc(1, sizeof(*c));
+        int r;
+
+        if (!c)
+                return fault_set(f, FAULT_NOMEM, "out of memory");
+        c->opts = *opts;
+        pthread_mutex_init(&c->mutex, NULL);
+        pthread_cond_init(&c->changed, NULL);
+        c->cache = cache_new(opts->clock);
+        c->secrets = secrets_new();
+        if (!c->cache || !c->secrets)
+                return fault_set(f, FAULT_NOMEM, "out of memory");
+        r = work_queue_new(opts->clock, &c->queue, f);
+        if (!r)
+                r = add_gauges(c, f);
+        if (!r)
+                r = add_watches(c, f);
+        if (!r)
+                r = add_workers(c, f);
+        if (r)
+                return r;
+        *ret_controller = TAKE(c);
+        return 0;
+}
+
+int controller_start(struct controller *c, struct fault *f) {
+        int error = 0;
+
+        for (size_t i = 0; i < c->watch_count && !error; i++) {
+                error = pthread_create(&c->watches[i].thread, NULL, watch_main, &c->watches[i]);
+                c->watches[i].started = !error;
+        }
+        for (size_t i = 0; i < c->worker_count && !error; i++) {
+                error = pthread_create(&c->workers[i].thread, NULL, worker_main, &c->workers[i]);
+                c->workers[i].started = !error;
+        }
+        return error ? fault_set_errno(f, FAULT_IO, error, "start a thread") : 0;
+}
+
+bool controller_is_synced(struct controller *c) {
+        for (size_t i = 0; i < c->watch_count; i++)
+                if (!atomic_load(&c->watches[i].synced))
+                        return false;
+        return true;
+}
+
+int controller_check_synced(void *controller, struct fault *f) {
+        if (!controller_is_synced(controller))
+                return fault_set(f, FAULT_IO, "the first lists are not complete");
+        return 0;
+}
+
+int controller_check_alive(void *controller, struct fault *f) {
+        struct controller *c = controller;
+        int64_t now_ms = clock_mono_ms(c->opts.clock);
+
+        for (size_t i = 0; i < c->worker_count; i++) {
+                int64_t since_ms = atomic_load(&c->workers[i].busy_since_ms);
+
+                if (since_ms && now_ms - since_ms > CONTROLLER_HUNG_MS)
+                        return fault_set(f, FAULT_BUG, "a worker has been in one pass for %lld s",
+                                         (long long)(now_ms - since_ms) / 1000);
+        }
+        return 0;
+}
+
+void controller_stop(struct controller *c) {
+        atomic_store(&c->stopping, true);
+        pthread_mutex_lock(&c->mutex);
+        pthread_cond_broadcast(&c->changed);
+        pthread_mutex_unlock(&c->mutex);
+        work_queue_stop(c->queue);
+        for (size_t i = 0; i < c->watch_count; i++) {
+                if (!c->watches[i].started)
+                        continue;
+                informer_stop(c->watches[i].informer);
+                pthread_join(c->watches[i].thread, NULL);
+                c->watches[i].started = false;
+        }
+        for (size_t i = 0; i < c->worker_count; i++) {
+                if (c->workers[i].started)
+                        pthread_join(c->workers[i].thread, NULL);
+                c->workers[i].started = false;
+        }
+}
+
+void controller_free(struct controller *c) {
+        if (!c)
+                return;
+        for (size_t i = 0; i < c->watch_count; i++)
+                informer_free(c->watches[i].informer);
+        for (size_t i = 0; i < c->worker_count; i++)
+                kube_close(&c->workers[i].kube);
+        free(c->watches);
+        free(c->workers);
+        work_queue_free(c->queue);
+        secrets_free(c->secrets);
+        cache_free(c->cache);
+        pthread_cond_destroy(&c->changed);
+        pthread_mutex_destroy(&c->mutex);
+        free(c);
+}

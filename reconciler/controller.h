@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The threads of the reconciler: a watch a resource and namespace, and the workers.
+ *
+ * Order of calls: controller_new, controller_start, controller_stop, controller_free. The workers
+ * begin when every first list is complete.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/cleanup.h"
+#include "common/kube/kube_curl.h"
+
+struct clock;
+struct controller;
+struct fault;
+struct meters;
+struct random;
+
+struct controller_opts {
+        /* How to reach the API server; component is set by the controller for each thread. */
+        struct kube_curl_opts kube;
+        const struct clock *clock;
+        const struct random *random;
+        struct meters *meters;
+        const char *const *namespaces; /* NULL-terminated; empty: all */
+        const char *selector;          /* of DBUpgrades; NULL: all */
+        int64_t workers;
+        const char *instance; /* of events: the Pod's name */
+};
+
+/* All pointers of opts are borrowed until controller_free. Return: 0, -FAULT_INVALID, -FAULT_NOMEM.
+ */
+int controller_new(const struct controller_opts *opts, struct controller **ret_controller,
+                   struct fault *f) MUST_CHECK;
+
+/* Return: 0, or -FAULT_IO when a thread cannot be made (controller_stop ends those that were). */
+int controller_start(struct controller *c, struct fault *f) MUST_CHECK;
+
+/* Whether every first list is complete. Thread-safe. */
+bool controller_is_synced(struct controller *c);
+
+/* Fails when a worker has been in one pass for more than 5 minutes: an ops_check for liveness.
+ * Never because of the API server: every request has a time-out. Thread-safe. */
+int controller_check_alive(void *controller, struct fault *f) MUST_CHECK;
+/* Fails until the first lists are complete: an ops_check for readiness. Thread-safe. */
+int controller_check_synced(void *controller, struct fault *f) MUST_CHECK;
+
+/* Stops watches, then workers (a pass under way is finished first, up to the time-outs of its
+ * requests), and waits for them. */
+void controller_stop(struct controller *c);
+
+/* Accepts NULL; the threads must have been stopped. */
+void controller_free(struct controller *c);
+DEFINE_CLEANUP(struct controller *, controller_free)

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reconciler/explain.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/api/dbupgrade.h"
+#include "common/base/arena.h"
+#include "common/base/clock.h"
+#include "common/base/strbuf.h"
+#include "common/base/utf8.h"
+
+/* More than a termination message holds (the kubelet caps it at 4,096 bytes). */
+#define EXPLAIN_INPUT_MAX 16384
+
+static bool ends_word(char c) {
+        return !c || strchr(" \t\r\n\"'`,;&)]}<>", c) != NULL;
+}
+
+/* At "scheme://user:password@host": the length of the part that ends before ':' of the password,
+ * and behind it the length of the password; 0 when there is no password at text. */
+static size_t url_password(const char *text, size_t *ret_password_len) {
+        const char *user = text + 3, *colon, *at = NULL;
+
+        if (strncmp(text, "://", 3) != 0)
+                return 0;
+        /* A password may hold '@' unencoded; the last '@' before the path ends it. */
+        for (const char *c = user; !ends_word(*c) && *c != '/' && *c != '?' && *c != '#'; c++)
+                if (*c == '@')
+                        at = c;
+        /* … or even a '/': look on when no '@' came before it. */
+        for (const char *c = user; !at && !ends_word(*c); c++)
+                if (*c == '@')
+                        at = c;
+        if (!at)
+                return 0;
+        colon = memchr(user, ':', (size_t)(at - user));
+        if (!colon)
+                return 0;
+        *ret_password_len = (size_t)(at - colon - 1);
+        return (size_t)(colon + 1 - text);
+}
+
+/* At "password=…", "password: …" and the like: the length up to the value, and the value's length.
+ */
+static size_t named_password(const char *text, size_t *ret_value_len) {
+        static const char *const names[] = { "password", "passwd", "passphrase", "pwd", "pass" };
+        size_t at = 0;
+
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && at == 0; i++)
+                if (strncasecmp(text, names[i], strlen(names[i])) == 0)
+                        at = strlen(names[i]);
+        if (at == 0)
+                return 0;
+        at += text[at] == '"' || text[at] == '\'';
+        while (text[at] == ' ')
+                at++;
+        if (text[at] != '=' && text[at] != ':')
+                return 0;
+        at++;
+        while (text[at] == ' ')
+                at++;
+        if (text[at] == '"' || text[at] == '\'') {
+                const char *end = strchr(text + at + 1, text[at]);
+
+                at++;
+                *ret_value_len = end ? (size_t)(end - text) - at : strlen(text + at);
+        } else {
+                *ret_value_len = 0;
+                while (!ends_word(text[at + *ret_value_len]))
+                        (*ret_value_len)++;
+        }
+        return *ret_value_len ? at : 0;
+}
+
+static void clean_into(struct strbuf *out, const char *text) {
+        while (*text) {
+                size_t hidden = 0;
+                size_t head =
+                        *text == ':' ? url_password(text, &hidden) : named_password(text, &hidden);
+                size_t n = utf8_char(text, strlen(text));
+
+                if (head) {
+                        strbuf_add(out, text, head);
+                        strbuf_str(out, "***");
+                        text += head + hidden;
+                        continue;
+                }
+                if (n == 0)
+                        strbuf_str(out, "\xef\xbf\xbd"); /* U+FFFD */
+                else if (n == 1 && ((unsigned char)*text < 0x20 || *text == 0x7f))
+                        strbuf_char(out, ' ');
+                else
+                        strbuf_add(out, text, n);
+                text += n ? n : 1;
+        }
+}
+
+const char *explain_clean(struct arena *a, const char *text, size_t max) {
+        CLEANUP(strbuf_done) struct strbuf out = STRBUF_INIT(4 * EXPLAIN_INPUT_MAX);
+        size_t len = strlen(text);
+        size_t start = 0, end;
+
+        if (len > EXPLAIN_INPUT_MAX)
+                text += len - EXPLAIN_INPUT_MAX;
+        clean_into(&out, text);
+        a->bad |= out.bad;
+        text = strbuf_text(&out);
+        end = out.len;
+        while (end > 0 && text[end - 1] == ' ')
+                end--;
+        while (start < end && text[start] == ' ')
+                start++;
+        if (end - start > max) {
+                start = end - max;
+                while (start < end && ((unsigned char)text[start] & 0xc0) == 0x80)
+                        start++;
+        }
+        return arena_strndup(a, text + start, end - start);
+}
+
+const char *explain_duration(struct arena *a, const char *started_at, const char *finished_at) {
+        int64_t start_us, end_us, s;
+
+        if (!clock_parse_time(started_at, strlen(started_at), &start_us) ||
+            !clock_parse_time(finished_at, strlen(finished_at), &end_us) || end_us < start_us)
+                return "";
+        s = (end_us - start_us) / 1000000;
+        if (s < 60)
+                return arena_printf(a, "%" PRId64 "s", s);
+        if (s < 3600)
+                return arena_printf(a, "%" PRId64 "m%" PRId64 "s", s / 60, s % 60);
+        return arena_printf(a, "%" PRId64 "h%" PRId64 "m", s / 3600, s / 60 % 60);
+}
+
+/* The Pod that tells most: one that runs or ran before one that waits, later ones before earlier.
+ */
+static const struct pod_record *telling_pod(const struct pod_list *pods, const char *job_uid) {
+        const struct pod_record *best = NULL;
+
+        for (size_t i = 0; pods && i < pods->count; i++) {
+                const struct pod_record *pod = pods->items[i];
+
+                if (strcmp(pod->job_uid, job_uid) != 0)
+                        continue;
+                if (!best || pod->running || (!best->running && !pod->finished))
+                        best = pod;
+        }
+        return best;
+}
+
+static struct explain_progress progress(const char *reason, const char *message, bool running,
+                                        bool notable) {
+        return (struct explain_progress){
+                .running = running, .notable = notable, .reason = reason, .message = message
+        };
+}
+
+/* Waiting states that every Pod passes through. */
+static bool is_ordinary_wait(const char *reason) {
+        return !*reason || strcmp(reason, "ContainerCreating") == 0 ||
+               strcmp(reason, "PodInitializing") == 0 || strcmp(reason, "SchedulingGated") == 0;
+}
+
+static struct explain_progress pod_progress(struct arena *a, const struct dbupgrade_status *status,
+                                            const struct job_record *job,
+                                            const struct pod_record *pod) {
+        const char *name = job->meta.name;
+        const char *why;
+
+        if (pod->running)
+                return progress("JobRunning", arena_printf(a, "Migration Job %s is running", name),
+                                true, true);
+        if (pod->terminated && pod->exit_code == 0 && !pod->finished)
+                return progress(
+                        "JobRunning",
+                        arena_printf(a,
+                                     "Migration Job %s: the migration has ended with 0, but "
+                                     "another container keeps its Pod %s alive",
+                                     name, pod->meta.name),
+                        true, true);
+        if (pod->started || is_ordinary_wait(pod->waiting_reason))
+                return progress("JobRunning", arena_printf(a, "Migration Job %s is starting", name),
+                                false, false);
+        /* The kubelet goes to and fro between the two, with other words each time. */
+        if (strcmp(pod->waiting_reason, "ErrImagePull") == 0 &&
+            strcmp(status->reason, "ImagePullBackOff") == 0)
+                return progress("ImagePullBackOff", status->message, false, true);
+        why = explain_clean(a, pod->waiting_message, 700);
+        return progress(arena_strdup(a, pod->waiting_reason),
+                        arena_printf(a, "Migration Job %s cannot start: %s%s%s", name,
+                                     pod->waiting_reason, *why ? ": " : "", why),
+                        false, true);
+}
+
+struct explain_progress explain_progress(struct arena *a, const struct dbupgrade_status *status,
+                                         const struct job_record *job, const struct pod_list *pods,
+                                         const char *events_text) {
+        const struct pod_record *pod = telling_pod(pods, job->meta.uid);
+        const char *name = job->meta.name;
+
+        if (status->last_run.result == RUN_SUPERSEDING)
+                return progress(
+                        "JobRunning",
+                        arena_printf(a,
+                                     "Migration Job %s of the earlier spec has not started; "
+                                     "it is being replaced",
+                                     name),
+                        false, true);
+        if (job->meta.deleting)
+                return progress("JobRunning",
+                                arena_printf(a, "Migration Job %s is being deleted", name), false,
+                                true);
+        if (job->suspended && status->last_run.result == RUN_RUNNING)
+                return progress(
+                        "JobSuspended",
+                        arena_printf(a,
+                                     "Migration Job %s has been suspended by somebody else; "
+                                     "it goes on when its spec.suspend is set to false",
+                                     name),
+                        false, true);
+        if (pod)
+                return pod_progress(a, status, job, pod);
+        if (events_text)
+                return progress("FailedCreate",
+                                arena_printf(a, "Migration Job %s cannot create its Pod: %s", name,
+                                             explain_clean(a, events_text, 800)),
+                                false, true);
+        return progress("JobRunning", arena_printf(a, "Migration Job %s is starting", name), false,
+                        false);
+}
+
+static const struct pod_record *ended_pod(const struct pod_list *pods, const char *job_uid) {
+        for (size_t i = pods ? pods->count : 0; i-- > 0;)
+                if (strcmp(pods->items[i]->job_uid, job_uid) == 0 && pods->items[i]->terminated)
+                        return pods->items[i];
+        return NULL;
+}
+
+/* What to do when the image lacks what the default command needs; "" when that is not the case. */
+static const char *image_hint(const struct pod_record *pod) {
+        const char *text = pod->terminated_message;
+
+        if (strstr(text, "\"sh\": executable file not found"))
+                return "the image has no `sh`: set spec.runner.command to run its migration tool "
+                       "directly; ";
+        if (pod->exit_code == 127 && strstr(text, "atlas") && strstr(text, "not found"))
+                return "the image has no `atlas` in PATH or at /atlas: set spec.runner.command to "
+                       "run its migration tool; ";
+        return "";
+}
+
+struct explain_failure explain_failure(struct arena *a, const struct job_record *job,
+                                       const struct pod_list *cached_pods,
+                                       const struct pod_list *listed_pods) {
+        const struct pod_record *pod = ended_pod(cached_pods, job->meta.uid);
+        struct explain_failure failure = { .reason = arena_strdup(a, job->failed_reason) };
+        const char *text;
+
+        if (!pod)
+                pod = ended_pod(listed_pods, job->meta.uid);
+        if (strcmp(job->failed_reason, "DeadlineExceeded") == 0) {
+                failure.message =
+                        arena_printf(a, "exceeded its deadline of %" PRId64 " s", job->deadline_s);
+                return failure;
+        }
+        if (!pod) {
+                text = explain_clean(a, job->failed_message, EXPLAIN_MESSAGE_MAX);
+                failure.message = *text ? text : "the Job failed and its Pod is gone";
+                return failure;
+        }
+        failure.has_exit_code = true;
+        failure.exit_code = pod->exit_code;
+        failure.reason =
+                arena_strdup(a, *pod->terminated_reason ? pod->terminated_reason : "Error");
+        text = explain_clean(a, pod->terminated_message, 800);
+        if (*text)
+                failure.message = arena_printf(a, "%s%s", image_hint(pod), text);
+        else
+                failure.message = arena_printf(a, "exit code %" PRId64 " (%s), nothing printed",
+                                               pod->exit_code, failure.reason);
+        return failure;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One reconcile pass over one DBUpgrade: observe, then decide and act in turn, then one status
+ * write.
+ *
+ * Begins from what the cluster says; a crash between any two steps needs no journal but the status.
+ * Runs in one thread with its own struct kube; passes of different keys may run at the same time.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/cleanup.h"
+#include "reconciler/plan.h"
+
+struct cache;
+struct clock;
+struct fault;
+struct kube;
+struct random;
+struct secrets;
+
+/* What happened, for metrics: called once for each run whose outcome was written to the ledger. */
+typedef void (*pass_on_outcome)(void *ctx, int run_result, double duration_s);
+
+struct pass_deps {
+        const struct kube *kube;
+        const struct clock *clock;
+        struct cache *cache;
+        struct secrets *secrets;
+        const struct random *random;
+        const char *instance;       /* reportingInstance of events: the Pod's name */
+        pass_on_outcome on_outcome; /* NULL: none */
+        void *on_outcome_ctx;
+};
+
+struct pass_result {
+        enum plan_requeue requeue;
+        int64_t after_ms;              /* REQUEUE_SECRET: when the Secret is due */
+        enum plan_situation situation; /* what the status says now; SITUATION_NONE: unchanged */
+};
+
+/* Return: 0 and what is to follow, or a fault (look again with backoff). */
+int pass_run(const struct pass_deps *deps, const char *key, struct pass_result *ret_result,
+             struct fault *f) MUST_CHECK;
