@@ -7,6 +7,7 @@ package manifests
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,36 @@ func TestInstall(t *testing.T) {
 			t.Errorf("left: %s %v", out, err)
 		}
 	})
+}
+
+// TestOverlay: an image and a namespace of one's own are set in one place each.
+func TestOverlay(t *testing.T) {
+	// Physical paths: kustomize follows links before it goes up.
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.EvalSymlinks(harness.Root("manifests", "base"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := filepath.Rel(dir, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := "resources: [" + base + "]\nnamespace: databases\n" +
+		"images: [{name: localhost/dbupgrade, newName: registry.example.com/dbupgrade, newTag: 0.1.0}]\n"
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := cluster.Kubectl(t, "kustomize", dir)
+	for text, want := range map[string]int{
+		"dbupgrade-system": 0, "localhost/dbupgrade": 0, "image: registry.example.com/dbupgrade:0.1.0\n": 2,
+	} {
+		if got := strings.Count(out, text); got != want {
+			t.Errorf("%q: want %d times, got %d", text, want, got)
+		}
+	}
 }
 
 // samples are taken strictly: a misspelt field is an error.
