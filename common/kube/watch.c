@@ -127,6 +127,7 @@ int watch_next(struct watch *w, int64_t now_ms, uint32_t random, struct watch_st
         r = strbuf_check(&w->query, f);
         if (r)
                 return r;
+        w->streaming = step.action == WATCH_STREAM;
         w->started_ms = now_ms;
         w->stream_events = 0;
         w->relist = false;
@@ -331,7 +332,7 @@ bool watch_end(struct watch *w, int64_t now_ms, uint32_t random, int result,
         lines_done(&w->lines); /* what is cut off comes again */
         if (result == KUBE_E_STOPPED)
                 return false;
-        if (result == 0 && w->phase == WATCH_LISTING_PAGES)
+        if (result == 0 && !w->streaming)
                 return false;
         if (result == 0 && w->phase == WATCH_WATCHING &&
             (w->stream_events > 0 || now_ms - w->started_ms >= SHORT_WATCH_MS))

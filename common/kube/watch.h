@@ -77,9 +77,10 @@ struct watch {
 
         int64_t ready_ms; /* no request before */
         int64_t backoff_ms, backed_off_ms;
-        int64_t started_ms;     /* of the request under way */
-        uint64_t stream_events; /* of the stream under way */
-        bool relist;            /* what came cannot be taken up again */
+        bool streaming; /* of the request under way, as the next three */
+        int64_t started_ms;
+        uint64_t stream_events;
+        bool relist;            /* what came cannot be taken up from where it ended */
         int error_http;         /* of an ERROR event; 0: none came */
         int64_t retry_after_ms; /* of it */
 
