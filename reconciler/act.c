@@ -96,15 +96,20 @@ static int get(struct pass *p, const char *group, const char *resource, const ch
 
 /* All messages of the rules in one text. Return: 0, -FAULT_NOMEM. */
 static int judge_spec(struct pass *p, struct fault *f) {
-        struct rule_list errors = RULE_LIST_INIT(&p->arena);
+        CLEANUP(strbuf_done) struct strbuf text = STRBUF_INIT(SIZE_MAX - 1);
+        struct rules_verdict verdict;
+        int r = dbupgrade_rules_judge(p->object->spec_tree, NULL, &p->arena, &verdict, f);
 
-        dbupgrade_rules(p->object->spec_tree, &errors);
-        p->invalid_message = NULL;
-        for (const struct rule_error *e = errors.first; e; e = e->next)
-                p->invalid_message = arena_printf(
-                        &p->arena, "%s%s%s: %s", p->invalid_message ? p->invalid_message : "",
-                        p->invalid_message ? "; " : "", e->field, e->message);
-        p->in.invalid = p->invalid_message != NULL;
+        if (r)
+                return r;
+        for (size_t i = 0; i < verdict.count; i++)
+                strbuf_printf(&text, "%s%s: %s", i ? "; " : "", verdict.causes[i].field,
+                              verdict.causes[i].message);
+        r = strbuf_check(&text, f);
+        if (r)
+                return r;
+        p->in.invalid = verdict.count > 0;
+        p->invalid_message = verdict.count > 0 ? arena_strdup(&p->arena, text.ptr) : NULL;
         return arena_check(&p->arena, f);
 }
 

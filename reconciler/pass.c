@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/api/dbupgrade_rules.h"
 #include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "common/base/log.h"
@@ -12,9 +13,9 @@
 #include "reconciler/report.h"
 #include "reconciler/status.h"
 
-/* The strings of one pass: below 100 KiB ever measured; the rules' messages for a hostile object
- * that came in while the webhook was off are what the cap is for. */
-#define PASS_ARENA_MAX (8U << 20)
+/* The strings of one pass are below 100 KiB; the rules' messages for a hostile object that came in
+ * while the webhook was off are what the cap is for. */
+#define PASS_ARENA_MAX (RULES_ARENA_MAX + (1U << 20))
 
 /* The longest start (all steps once) has 12; each orphan on the way adds three. */
 #define PASS_STEPS_MAX 64
@@ -352,7 +353,7 @@ static void note(const struct pass *p, const struct plan *plan) {
 }
 
 static int run(struct pass *p, struct pass_result *ret_result, struct fault *f) {
-        struct plan plan;
+        struct plan plan = { .action = PLAN_WAIT };
         int r = observe(p, f);
 
         if (r == ACT_E_ANEW || r == ACT_E_FORBIDDEN) {

@@ -16,8 +16,7 @@ struct pass;
 /* What has to be remembered of the status before a write. */
 struct report_before {
         enum run_result result;
-        bool degraded; /* Degraded=True/SecretNotFound */
-        bool pod_ran;  /* the message said that the Job is running */
+        bool secret_missing; /* Degraded=True/SecretNotFound */
 };
 
 struct report_before report_before(const struct dbupgrade *object);
