@@ -155,8 +155,9 @@ static const struct member user_members[] = {
         { NULL, NULL },
 };
 
-static bool is_false(const struct yaml_node *node) {
-        return node->kind == YAML_SCALAR && strcmp(node->text, "false") == 0;
+/* Whether a member asks for nothing, so that it need not be supported. */
+static bool is_off(const struct yaml_node *node) {
+        return node->kind == YAML_SCALAR && (!node->text[0] || strcmp(node->text, "false") == 0);
 }
 
 /* Every member must be a known one: another might be what makes the connection safe. */
@@ -171,7 +172,7 @@ static int check_members(const struct yaml_node *entry, const struct member *kno
                         k++;
                 if (!k->name)
                         return fault_set(f, FAULT_INVALID, "%s is unknown", m->key);
-                if (k->why && !is_false(m))
+                if (k->why && !is_off(m))
                         return fault_set(f, FAULT_INVALID, "%s%s", m->key, k->why);
         }
         return 0;
