@@ -9,6 +9,8 @@
 //
 //	func TestMain(m *testing.M) { os.Exit(harness.Run(m, &cluster)) }
 //
+// Run with go test -count=1: scripts, manifests and tables are not seen by Go's cache of results.
+//
 // Environment:
 //
 //	KUBE            the multi-call binary; default dbupgrade/bin/kube in the user's cache directory
