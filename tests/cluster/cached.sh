@@ -1,0 +1,29 @@
+#!/bin/sh
+# cached.sh kube|atlas: prints the path of a program for tests, built first when
+# the cache does not have it (kube takes 8 minutes on 2 cores, the first time).
+#
+#   kube    every program of a Kubernetes cluster, and kubectl: "kube NAME ARGS..."
+#   atlas   the migration tool that test images contain
+#
+# The newest is also found as bin/kube, bin/kubectl and bin/atlas in the cache,
+# ${DBUPGRADE_CACHE:-${XDG_CACHE_HOME:-~/.cache}/dbupgrade}.
+set -eu
+cd "$(dirname "$0")"
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. ./lib.sh
+
+# program NAME LINK...: the program built by NAME/build.sh, from the Go module there.
+program() {
+	name=$1
+	key=$(cd "$name" && go env GOVERSION GOARCH | key_of -- *)
+	entry=$(cached "$name" "$key" "$PWD/$name/build.sh")
+	mkdir -p "$cache/bin"
+	for link; do ln -sfn "../${entry##*/}" "$cache/bin/$link"; done
+	echo "$entry"
+}
+
+case ${1:-} in
+kube) program kube kubectl ;;
+atlas) program atlas ;;
+*) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac

@@ -1,0 +1,9 @@
+#!/bin/sh
+# down-controlplane.sh DIR: stops what up-controlplane.sh DIR started; DIR stays.
+set -eu
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+dir=$(cd "$1" && pwd)
+stop kube-controller-manager
+stop kube-apiserver
+stop etcd
