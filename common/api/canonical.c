@@ -11,9 +11,6 @@
 #include "common/json/json_get.h"
 #include "common/json/json_write.h"
 
-/* Above any object that etcd holds (1.5 MiB by default), with every byte escaped. */
-#define CANONICAL_MAX ((size_t)16 << 20)
-
 static int canonical_compare(const void *a, const void *b) {
         const cJSON *const *x = a, *const *y = b;
 
@@ -127,19 +124,4 @@ int canonical_runner(const struct cJSON *runner, struct strbuf *out, struct faul
         int r = canonical_object(&w, cJSON_IsObject(runner) ? runner : NULL, &deadline, f);
 
         return r ? r : strbuf_check(out, f);
-}
-
-int canonical_equal(const struct cJSON *a, const struct cJSON *b, bool *ret_equal,
-                    struct fault *f) {
-        CLEANUP(strbuf_done) struct strbuf x = STRBUF_INIT(CANONICAL_MAX);
-        CLEANUP(strbuf_done) struct strbuf y = STRBUF_INIT(CANONICAL_MAX);
-        int r = canonical_json(a, &x, f);
-
-        if (r)
-                return r;
-        r = canonical_json(b, &y, f);
-        if (r)
-                return r;
-        *ret_equal = x.len == y.len && memcmp(x.ptr, y.ptr, x.len) == 0;
-        return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JSON in one form only, for comparing and hashing: members in byte order of their names at every
+/* JSON in one form only, for hashing: members in byte order of their names at every
  * level, no white space, null members left out (Kubernetes treats them as absent), numbers without
  * fraction as integers.
  *
@@ -7,8 +7,6 @@
  * Thread-safe.
  */
 #pragma once
-
-#include <stdbool.h>
 
 #include "common/base/cleanup.h"
 
@@ -22,7 +20,3 @@ int canonical_json(const struct cJSON *node, struct strbuf *out, struct fault *f
 /* Like canonical_json, for the value of spec.runner, with the default of activeDeadlineSeconds
  * filled in. */
 int canonical_runner(const struct cJSON *runner, struct strbuf *out, struct fault *f) MUST_CHECK;
-
-/* Whether both have the same canonical form. Return: 0, -FAULT_NOMEM. */
-int canonical_equal(const struct cJSON *a, const struct cJSON *b, bool *ret_equal, struct fault *f)
-        MUST_CHECK;
