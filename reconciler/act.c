@@ -360,6 +360,23 @@ static int add_listed_pod(struct pass *p, const struct json_span *item, struct f
         return r ? r : pod_list_add(&p->listed_pods, pod, f);
 }
 
+/* The ledger's Job as the LIST has it: the Job controller writes its status at once after the POST,
+ * and the start needs the newest resourceVersion. */
+static int refresh_job(struct pass *p, struct fault *f) {
+        for (size_t i = 0; i < p->listed_jobs.count; i++) {
+                const struct job_record *listed = p->listed_jobs.items[i];
+                struct job_record *job;
+
+                if (strcmp(listed->meta.uid, p->object->status.last_run.job_uid) != 0)
+                        continue;
+                job = job_record_copy(listed);
+                if (!job)
+                        return nomem(f);
+                set_job(p, job);
+        }
+        return 0;
+}
+
 static int list_jobs(struct pass *p, struct fault *f) {
         int r;
 
@@ -369,7 +386,7 @@ static int list_jobs(struct pass *p, struct fault *f) {
         p->in.owner = OWNER_UNKNOWN;
         r = list_by_label(p, BATCH_V1, "jobs", add_listed_job, f);
         p->in.listed_jobs = r ? NULL : &p->listed_jobs;
-        return r;
+        return r ? r : refresh_job(p, f);
 }
 
 static int list_pods(struct pass *p, struct fault *f) {
