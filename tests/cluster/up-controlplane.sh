@@ -80,7 +80,8 @@ await 60 kube-apiserver curl -sf --cacert "$pki/ca.crt" "https://127.0.0.1:$port
 if [ -n "${CRDS:-}" ]; then
 	[ -e "$CRDS/kustomization.yaml" ] && option=-k || option=-f
 	kubectl apply "$option" "$CRDS" >"$dir/log/crds"
-	kubectl wait --for=condition=Established --timeout=20s crd --all >>"$dir/log/crds"
+	# Again and again: a CRD without any status yet is an error for "kubectl wait".
+	await 20 kube-apiserver kubectl wait --for=condition=Established --timeout=1s crd --all
 fi
 # shellcheck disable=SC2086 # a list of flags
 start kube-controller-manager "$kube" kube-controller-manager \

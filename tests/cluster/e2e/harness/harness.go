@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package harness gives a test package one control plane (etcd, kube-apiserver and
-// kube-controller-manager, no node) and what tests do with it.
+// kube-controller-manager, no node) with the DBUpgrade CRD, and what tests do with it.
 //
 // A test package starts it once:
 //
@@ -13,8 +13,7 @@
 //
 // Environment:
 //
-//	KUBE            the multi-call binary; default dbupgrade/bin/kube in the user's cache directory
-//	E2E_SCRIPTS     the directory of up-controlplane.sh and down-controlplane.sh; default tests/cluster
+//	KUBE            the multi-call program; default that of tests/cluster/cached.sh
 //	E2E_PORTS       FIRST-LAST, the ports to use; default any free ones
 //	E2E_KEEP        if set, directory and processes are left for a look
 //	E2E_KUBECONFIG  a cluster to use instead of starting one; its DBUpgrade CRD is replaced
@@ -30,6 +29,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -90,9 +90,11 @@ func Start() (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{Dir: dir, cacheDir: filepath.Join(dir, "kubectl")}
-	if out, err := script("up-controlplane.sh", dir, strconv.Itoa(port)).CombinedOutput(); err != nil {
+	up := script("up-controlplane.sh", dir, strconv.Itoa(port))
+	up.Env = append(os.Environ(), "KUBE="+Kube(), "CRDS="+Root("manifests", "crd"))
+	if err := up.Run(); err != nil {
 		c.Stop()
-		return nil, fmt.Errorf("up-controlplane.sh: %w\n%s", err, out)
+		return nil, fmt.Errorf("up-controlplane.sh: %w", err)
 	}
 	if err := c.connect(filepath.Join(dir, "kubeconfig")); err != nil {
 		c.Stop()
@@ -111,8 +113,8 @@ func (c *Cluster) Stop() {
 		fmt.Fprintln(os.Stderr, "e2e: kept", c.Dir)
 		return
 	}
-	if out, err := script("down-controlplane.sh", c.Dir).CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "e2e: down-controlplane.sh: %v\n%s", err, out)
+	if err := script("down-controlplane.sh", c.Dir).Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: down-controlplane.sh:", err)
 		return
 	}
 	if err := os.RemoveAll(c.Dir); err != nil {
@@ -134,17 +136,17 @@ func (c *Cluster) connect(kubeconfig string) (err error) {
 	return err
 }
 
-// Kube is the path of the multi-call binary.
-func Kube() string {
+// Kube is the path of the multi-call program, "kube NAME ARGS...".
+var Kube = sync.OnceValue(func() string {
 	if path := os.Getenv("KUBE"); path != "" {
 		return path
 	}
-	cache, err := os.UserCacheDir()
+	out, err := script("cached.sh", "kube").Output()
 	if err != nil {
-		cache = "."
+		panic(fmt.Sprint("cached.sh kube: ", err))
 	}
-	return filepath.Join(cache, "dbupgrade", "bin", "kube")
-}
+	return strings.TrimSpace(string(out))
+})
 
 // Root is the path of the project's root, or of what lies below it.
 func Root(elem ...string) string {
@@ -166,13 +168,10 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// script of tests/cluster.
 func script(name string, args ...string) *exec.Cmd {
-	dir := os.Getenv("E2E_SCRIPTS")
-	if dir == "" {
-		dir = Root("tests", "cluster")
-	}
-	cmd := exec.Command(filepath.Join(dir, name), args...)
-	cmd.Env = append(os.Environ(), "KUBE="+Kube())
+	cmd := exec.Command(Root("tests", "cluster", name), args...)
+	cmd.Stderr = os.Stderr
 	return cmd
 }
 
