@@ -12,7 +12,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -238,4 +237,30 @@ void fake_reset(struct fake_conn *conn) {
         (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
         (void)close(conn->fd);
         conn->fd = -1;
+}
+
+void fake_script_serve(void *ctx, struct fake_conn *conn) {
+        struct fake_script *script = ctx;
+        struct fake_request request;
+
+        while (fake_read(conn, &request)) {
+                unsigned n = atomic_load(&script->count);
+
+                MUST(n < FAKE_SCRIPT_MAX && script->acts[n].answer);
+                script->requests[n] = request;
+                atomic_store(&script->count, n + 1);
+                fake_print(conn, script->acts[n].answer);
+                switch (script->acts[n].then) {
+                case FAKE_KEEP:
+                        continue;
+                case FAKE_CLOSE:
+                        return;
+                case FAKE_RESET:
+                        fake_reset(conn);
+                        return;
+                case FAKE_SILENCE:
+                        fake_await_close(conn);
+                        return;
+                }
+        }
 }

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -46,3 +47,18 @@ void fake_answer(struct fake_conn *conn, const char *status, const char *headers
 void fake_await_close(struct fake_conn *conn);
 /* Resets the connection instead of closing it in order. */
 void fake_reset(struct fake_conn *conn);
+
+/* A fake_serve that follows a script: ctx is a struct fake_script. */
+enum fake_then { FAKE_KEEP, FAKE_CLOSE, FAKE_RESET, FAKE_SILENCE };
+struct fake_act {
+        const char *answer; /* raw bytes; NULL: no request is expected, it aborts */
+        enum fake_then then;
+};
+
+#define FAKE_SCRIPT_MAX 8
+struct fake_script {
+        struct fake_act acts[FAKE_SCRIPT_MAX]; /* by request, counted over all connections */
+        struct fake_request requests[FAKE_SCRIPT_MAX]; /* as they came */
+        atomic_uint count;                             /* requests answered */
+};
+void fake_script_serve(void *ctx, struct fake_conn *conn);

@@ -13,20 +13,10 @@
 #include "common/kube/kube_curl.h"
 #include "tests/fake/fake_server.h"
 
-#define SCRIPT_MAX 8
-#define JSON_HEAD  "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-
-/* What the server does with the n-th request, counted over all connections. */
-enum then { KEEP, CLOSE, RESET, SILENCE };
-struct act {
-        const char *answer; /* raw; NULL ends the script: nothing more may be asked */
-        enum then then;
-};
+#define JSON_HEAD "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 struct rig {
-        struct act script[SCRIPT_MAX];
-        struct fake_request requests[SCRIPT_MAX];
-        atomic_uint count;
+        struct fake_script script;
         struct fake_server *server;
         struct kube_config config;
         struct kube kube;
@@ -39,35 +29,6 @@ struct rig {
         struct kube_observation last;
         int64_t begun_ms;
 };
-
-static void serve(void *ctx, struct fake_conn *conn) {
-        struct rig *rig = ctx;
-
-        for (;;) {
-                unsigned n = atomic_load(&rig->count);
-                struct fake_request request;
-
-                if (!fake_read(conn, &request))
-                        return;
-                if (n >= SCRIPT_MAX || !rig->script[n].answer)
-                        abort();
-                rig->requests[n] = request;
-                atomic_store(&rig->count, n + 1);
-                fake_print(conn, rig->script[n].answer);
-                switch (rig->script[n].then) {
-                case KEEP:
-                        continue;
-                case CLOSE:
-                        return;
-                case RESET:
-                        fake_reset(conn);
-                        return;
-                case SILENCE:
-                        fake_await_close(conn);
-                        return;
-                }
-        }
-}
 
 static int64_t rig_mono_ms(void *ctx) {
         const struct rig *rig = ctx;
@@ -119,10 +80,10 @@ static char *copy(const char *text) {
         return p;
 }
 
-static void rig_init(struct rig *rig, const struct act *script, size_t count) {
+static void rig_init(struct rig *rig, const struct fake_act *acts, size_t count) {
         *rig = (struct rig){ .gate_ms = INT64_MAX };
-        memcpy(rig->script, script, count * sizeof(*script));
-        rig->server = fake_server_new(serve, rig);
+        memcpy(rig->script.acts, acts, count * sizeof(*acts));
+        rig->server = fake_server_new(fake_script_serve, &rig->script);
         rig->clock = (struct clock){
                 .mono_ms = rig_mono_ms, .boot_ms = rig_boot_ms, .wall_us = rig_wall_us, .ctx = rig
         };
@@ -163,8 +124,8 @@ static void rig_done(struct rig *rig) {
 
 #define RIG(rig, ...)                                                                              \
         CLEANUP(rig_done) struct rig rig;                                                          \
-        rig_init(&rig, (const struct act[]){ __VA_ARGS__ },                                        \
-                 sizeof((const struct act[]){ __VA_ARGS__ }) / sizeof(struct act));
+        rig_init(&rig, (const struct fake_act[]){ __VA_ARGS__ },                                   \
+                 sizeof((const struct fake_act[]){ __VA_ARGS__ }) / sizeof(struct fake_act));
 
 static int64_t elapsed_ms(const struct rig *rig) {
         return clock_mono_ms(clock_system()) - rig->begun_ms;
@@ -219,13 +180,13 @@ START_TEST(sends_what_was_asked_and_who_asks) {
         const char *head;
         struct fault f = FAULT_INIT;
 
-        RIG(rig, { OK_EMPTY, KEEP }, { OK_EMPTY, KEEP });
+        RIG(rig, { OK_EMPTY, FAKE_KEEP }, { OK_EMPTY, FAKE_KEEP });
         rig.config.token.data = copy("secret");
         rig.config.token.len = 6;
         rig_open(&rig);
         ck_assert_int_eq(kube_request(&rig.kube, &request, &response, &f), 0);
         ck_assert_str_eq(response.body.ptr, "{}");
-        head = rig.requests[0].head;
+        head = rig.script.requests[0].head;
         ck_assert_ptr_eq(strstr(head, "PATCH /apis/x/../y%2Fz?fieldManager=a HTTP/1.1\r\n"), head);
         ck_assert_ptr_nonnull(strstr(head, "\r\nAuthorization: Bearer secret\r\n"));
         ck_assert_ptr_nonnull(strstr(head, "\r\nContent-Type: application/merge-patch+json\r\n"));
@@ -233,12 +194,12 @@ START_TEST(sends_what_was_asked_and_who_asks) {
         ck_assert_ptr_nonnull(strstr(head, "\r\nUser-Agent: tests/" DBUPGRADE_VERSION " (linux/"));
         ck_assert_ptr_nonnull(strstr(head, ") unit\r\n"));
         ck_assert_ptr_null(strcasestr(head, "\r\nExpect"));
-        ck_assert_str_eq(rig.requests[0].body, "{\"a\":1}");
+        ck_assert_str_eq(rig.script.requests[0].body, "{\"a\":1}");
         /* Nothing of it stays for the next one, but for the connection. */
         ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
-        ck_assert_ptr_eq(strstr(rig.requests[1].head, "GET /api/v1/x HTTP/1.1\r\n"),
-                         rig.requests[1].head);
-        ck_assert_ptr_null(strstr(rig.requests[1].head, "Content-Type"));
+        ck_assert_ptr_eq(strstr(rig.script.requests[1].head, "GET /api/v1/x HTTP/1.1\r\n"),
+                         rig.script.requests[1].head);
+        ck_assert_ptr_null(strstr(rig.script.requests[1].head, "Content-Type"));
         ck_assert_uint_eq(fake_server_connections(rig.server), 1);
         ck_assert_uint_eq(rig.observed, 2);
         ck_assert_int_eq(rig.last.http, 200);
@@ -257,20 +218,20 @@ START_TEST(has_each_method) {
                 { KUBE_DELETE, "DELETE /api" },
         };
 
-        RIG(rig, { OK_EMPTY, KEEP }, { OK_EMPTY, KEEP }, { OK_EMPTY, KEEP }, { OK_EMPTY, KEEP },
-            { OK_EMPTY, KEEP });
+        RIG(rig, { OK_EMPTY, FAKE_KEEP }, { OK_EMPTY, FAKE_KEEP }, { OK_EMPTY, FAKE_KEEP },
+            { OK_EMPTY, FAKE_KEEP }, { OK_EMPTY, FAKE_KEEP });
         rig_open(&rig);
         for (size_t i = 0; i < 5; i++) {
                 ck_assert_int_eq(get(&rig, methods[i].method, 0), 0);
-                ck_assert_ptr_eq(strstr(rig.requests[i].head, methods[i].line),
-                                 rig.requests[i].head);
+                ck_assert_ptr_eq(strstr(rig.script.requests[i].head, methods[i].line),
+                                 rig.script.requests[i].head);
         }
 }
 END_TEST
 
 struct answer {
         const char *name, *raw;
-        enum then then;
+        enum fake_then then;
         int result;
         const char *text; /* in the fault */
 };
@@ -280,54 +241,56 @@ struct answer {
         "{\"kind\":\"Status\",\"message\":\"m\"}"
 
 static const struct answer answers[] = {
-        { "JSON", OK_EMPTY, KEEP, 0, "" },
+        { "JSON", OK_EMPTY, FAKE_KEEP, 0, "" },
         { "JSON with a character set",
           "HTTP/1.1 201 Created\r\nContent-Type: application/json; charset=utf-8\r\n"
           "Content-Length: 2\r\n\r\n{}",
-          KEEP, 0, "" },
+          FAKE_KEEP, 0, "" },
         { "JSON in chunks",
-          JSON_HEAD "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", KEEP, 0,
+          JSON_HEAD "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", FAKE_KEEP, 0,
           "" },
         { "HTML", "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
-          KEEP, -FAULT_PROTO, "POST /api/v1/x: the answer: it is not JSON" },
+          FAKE_KEEP, -FAULT_PROTO, "POST /api/v1/x: the answer: it is not JSON" },
         { "a type that begins like JSON's",
-          "HTTP/1.1 200 OK\r\nContent-Type: application/jsonx\r\nContent-Length: 2\r\n\r\n{}", KEEP,
-          -FAULT_PROTO, "not JSON" },
-        { "no type", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", KEEP, -FAULT_PROTO,
+          "HTTP/1.1 200 OK\r\nContent-Type: application/jsonx\r\nContent-Length: 2\r\n\r\n{}",
+          FAKE_KEEP, -FAULT_PROTO, "not JSON" },
+        { "no type", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", FAKE_KEEP, -FAULT_PROTO,
           "not JSON" },
-        { "JSON that is broken", JSON_HEAD "Content-Length: 2\r\n\r\n{]", KEEP, -FAULT_PROTO,
+        { "JSON that is broken", JSON_HEAD "Content-Length: 2\r\n\r\n{]", FAKE_KEEP, -FAULT_PROTO,
           "byte" },
-        { "nothing as JSON", JSON_HEAD "Content-Length: 0\r\n\r\n", KEEP, -FAULT_PROTO, "byte" },
-        { "a member twice", JSON_HEAD "Content-Length: 13\r\n\r\n{\"a\":1,\"a\":2}", KEEP,
+        { "nothing as JSON", JSON_HEAD "Content-Length: 0\r\n\r\n", FAKE_KEEP, -FAULT_PROTO,
+          "byte" },
+        { "a member twice", JSON_HEAD "Content-Length: 13\r\n\r\n{\"a\":1,\"a\":2}", FAKE_KEEP,
           -FAULT_PROTO, "byte" },
-        { "too much", JSON_HEAD "Content-Length: 1001\r\n\r\n{\"", SILENCE, -FAULT_IO, "" },
-        { "no HTTP", "hello\r\n\r\n", CLOSE, -FAULT_PROTO, "POST /api/v1/x: " },
-        { "bad chunks", JSON_HEAD "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}", CLOSE, -FAULT_IO,
+        { "too much", JSON_HEAD "Content-Length: 1001\r\n\r\n{\"", FAKE_SILENCE, -FAULT_IO, "" },
+        { "no HTTP", "hello\r\n\r\n", FAKE_CLOSE, -FAULT_PROTO, "POST /api/v1/x: " },
+        { "bad chunks", JSON_HEAD "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}", FAKE_CLOSE,
+          -FAULT_IO, "" },
+        { "half an answer", JSON_HEAD "Content-Length: 20\r\n\r\n{\"a\":", FAKE_CLOSE, -FAULT_IO,
           "" },
-        { "half an answer", JSON_HEAD "Content-Length: 20\r\n\r\n{\"a\":", CLOSE, -FAULT_IO, "" },
-        { "half a head", "HTTP/1.1 200 OK\r\nConte", CLOSE, -FAULT_PROTO, "" },
-        { "no answer", "", CLOSE, -FAULT_IO, "" },
-        { "a reset", "", RESET, -FAULT_IO, "" },
+        { "half a head", "HTTP/1.1 200 OK\r\nConte", FAKE_CLOSE, -FAULT_PROTO, "" },
+        { "no answer", "", FAKE_CLOSE, -FAULT_IO, "" },
+        { "a reset", "", FAKE_RESET, -FAULT_IO, "" },
         { "a redirection",
-          "HTTP/1.1 302 Found\r\nLocation: https://example.com/\r\nContent-Length: 0\r\n\r\n", KEEP,
-          -FAULT_PROTO, "HTTP 302" },
-        { "400", REFUSED("400 x"), KEEP, KUBE_E_INVALID, "POST /api/v1/x: HTTP 400: m" },
-        { "401", REFUSED("401 x"), KEEP, -FAULT_DENIED, "HTTP 401: m" },
-        { "403", REFUSED("403 x"), KEEP, KUBE_E_FORBIDDEN, "HTTP 403: m" },
-        { "404", REFUSED("404 x"), KEEP, KUBE_E_NOT_FOUND, "HTTP 404: m" },
-        { "409", REFUSED("409 x"), KEEP, KUBE_E_CONFLICT, "HTTP 409: m" },
-        { "410", REFUSED("410 x"), KEEP, KUBE_E_GONE, "HTTP 410: m" },
-        { "413", REFUSED("413 x"), KEEP, KUBE_E_INVALID, "HTTP 413: m" },
-        { "422", REFUSED("422 x"), KEEP, KUBE_E_INVALID, "HTTP 422: m" },
-        { "429 without Retry-After", REFUSED("429 x"), KEEP, -FAULT_IO, "HTTP 429: m" },
-        { "500", REFUSED("500 x"), KEEP, -FAULT_IO, "HTTP 500: m" },
-        { "503 without Retry-After", REFUSED("503 x"), KEEP, -FAULT_IO, "HTTP 503: m" },
+          "HTTP/1.1 302 Found\r\nLocation: https://example.com/\r\nContent-Length: 0\r\n\r\n",
+          FAKE_KEEP, -FAULT_PROTO, "HTTP 302" },
+        { "400", REFUSED("400 x"), FAKE_KEEP, KUBE_E_INVALID, "POST /api/v1/x: HTTP 400: m" },
+        { "401", REFUSED("401 x"), FAKE_KEEP, -FAULT_DENIED, "HTTP 401: m" },
+        { "403", REFUSED("403 x"), FAKE_KEEP, KUBE_E_FORBIDDEN, "HTTP 403: m" },
+        { "404", REFUSED("404 x"), FAKE_KEEP, KUBE_E_NOT_FOUND, "HTTP 404: m" },
+        { "409", REFUSED("409 x"), FAKE_KEEP, KUBE_E_CONFLICT, "HTTP 409: m" },
+        { "410", REFUSED("410 x"), FAKE_KEEP, KUBE_E_GONE, "HTTP 410: m" },
+        { "413", REFUSED("413 x"), FAKE_KEEP, KUBE_E_INVALID, "HTTP 413: m" },
+        { "422", REFUSED("422 x"), FAKE_KEEP, KUBE_E_INVALID, "HTTP 422: m" },
+        { "429 without Retry-After", REFUSED("429 x"), FAKE_KEEP, -FAULT_IO, "HTTP 429: m" },
+        { "500", REFUSED("500 x"), FAKE_KEEP, -FAULT_IO, "HTTP 500: m" },
+        { "503 without Retry-After", REFUSED("503 x"), FAKE_KEEP, -FAULT_IO, "HTTP 503: m" },
         { "a refusal in HTML",
-          "HTTP/1.1 502 x\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>", KEEP,
+          "HTTP/1.1 502 x\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>", FAKE_KEEP,
           -FAULT_IO, "POST /api/v1/x: HTTP 502" },
         { "a refusal with broken JSON",
-          "HTTP/1.1 404 x\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{", KEEP,
-          KUBE_E_NOT_FOUND, "HTTP 404" },
+          "HTTP/1.1 404 x\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{",
+          FAKE_KEEP, KUBE_E_NOT_FOUND, "HTTP 404" },
 };
 
 START_TEST(judges_answers) {
@@ -341,7 +304,7 @@ START_TEST(judges_answers) {
         r = ask(&rig, KUBE_POST, 1000, &response, &f);
         ck_assert_msg(r == answer->result, "%s: %d %s", answer->name, r, f.text);
         ck_assert_msg(strstr(f.text, answer->text) != NULL, "%s: %s", answer->name, f.text);
-        ck_assert_uint_eq(rig.count, 1);
+        ck_assert_uint_eq(rig.script.count, 1);
 }
 END_TEST
 
@@ -352,7 +315,7 @@ START_TEST(stops_reading_at_the_limit) {
 
         memset(raw + strlen(raw), ' ', sizeof(raw) - strlen(raw) - 1);
         raw[sizeof(raw) - 1] = '\0';
-        RIG(rig, { raw, SILENCE });
+        RIG(rig, { raw, FAKE_SILENCE });
         rig_open(&rig);
         ck_assert_int_eq(ask(&rig, KUBE_GET, 5000, &response, &f), -FAULT_PROTO);
         ck_assert_str_eq(f.text, "GET /api/v1/x: the answer is longer than 1000 bytes");
@@ -365,10 +328,10 @@ END_TEST
         "\r\nContent-Length: 2\r\n\r\nno"
 
 START_TEST(obeys_retry_after_within_the_time_out) {
-        RIG(rig, { BUSY("1"), KEEP }, { OK_EMPTY, KEEP });
+        RIG(rig, { BUSY("1"), FAKE_KEEP }, { OK_EMPTY, FAKE_KEEP });
         rig_open(&rig);
         ck_assert_int_eq(get(&rig, KUBE_POST, 5000), 0);
-        ck_assert_uint_eq(rig.count, 2);
+        ck_assert_uint_eq(rig.script.count, 2);
         ck_assert_int_ge(elapsed_ms(&rig), 1000);
         ck_assert_uint_eq(rig.observed, 2);
 }
@@ -378,7 +341,7 @@ START_TEST(does_not_wait_beyond_the_time_out) {
         CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
         struct fault f = FAULT_INIT;
 
-        RIG(rig, { BUSY("100"), KEEP });
+        RIG(rig, { BUSY("100"), FAKE_KEEP });
         rig_open(&rig);
         ck_assert_int_eq(ask(&rig, KUBE_GET, 2000, &response, &f), -FAULT_IO);
         ck_assert_int_lt(elapsed_ms(&rig), 1000);
@@ -387,26 +350,26 @@ START_TEST(does_not_wait_beyond_the_time_out) {
 END_TEST
 
 START_TEST(asks_again_when_the_connection_of_a_get_is_lost) {
-        RIG(rig, { "", RESET }, { JSON_HEAD "Content-Length: 9\r\n\r\n{", CLOSE },
-            { OK_EMPTY, KEEP });
+        RIG(rig, { "", FAKE_RESET }, { JSON_HEAD "Content-Length: 9\r\n\r\n{", FAKE_CLOSE },
+            { OK_EMPTY, FAKE_KEEP });
         rig_open(&rig);
         ck_assert_int_eq(get(&rig, KUBE_GET, 5000), 0);
-        ck_assert_uint_eq(rig.count, 3);
+        ck_assert_uint_eq(rig.script.count, 3);
 }
 END_TEST
 
 /* libcurl does that, and names make it harmless: see kube.h. */
 START_TEST(may_send_a_post_twice_when_a_kept_connection_was_dead) {
-        RIG(rig, { OK_EMPTY, KEEP }, { "", CLOSE }, { OK_EMPTY, KEEP });
+        RIG(rig, { OK_EMPTY, FAKE_KEEP }, { "", FAKE_CLOSE }, { OK_EMPTY, FAKE_KEEP });
         rig_open(&rig);
         ck_assert_int_eq(get(&rig, KUBE_POST, 5000), 0);
         ck_assert_int_eq(get(&rig, KUBE_POST, 5000), 0);
-        ck_assert_uint_eq(rig.count, 3);
+        ck_assert_uint_eq(rig.script.count, 3);
 }
 END_TEST
 
 START_TEST(gives_up_on_a_silent_peer) {
-        RIG(rig, { "", SILENCE }, { JSON_HEAD, SILENCE });
+        RIG(rig, { "", FAKE_SILENCE }, { JSON_HEAD, FAKE_SILENCE });
         rig_open(&rig);
         ck_assert_int_eq(get(&rig, KUBE_GET, 300), -FAULT_IO);
         ck_assert_int_eq(get(&rig, KUBE_POST, 300), -FAULT_IO);
@@ -426,21 +389,21 @@ static void *interrupt_later(void *arg) {
 START_TEST(stops_a_call_from_another_thread) {
         pthread_t thread;
 
-        RIG(rig, { "", SILENCE });
+        RIG(rig, { "", FAKE_SILENCE });
         rig_open(&rig);
         ck_assert_int_eq(pthread_create(&thread, NULL, interrupt_later, &rig.kube), 0);
         ck_assert_int_eq(get(&rig, KUBE_GET, 20000), KUBE_E_STOPPED);
         ck_assert_int_lt(elapsed_ms(&rig), 2000);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
         ck_assert_int_eq(get(&rig, KUBE_POST, 20000), KUBE_E_STOPPED);
-        ck_assert_uint_eq(rig.count, 1);
+        ck_assert_uint_eq(rig.script.count, 1);
 }
 END_TEST
 
 START_TEST(stops_a_wait_for_the_next_try) {
         pthread_t thread;
 
-        RIG(rig, { BUSY("9"), KEEP });
+        RIG(rig, { BUSY("9"), FAKE_KEEP });
         rig_open(&rig);
         ck_assert_int_eq(pthread_create(&thread, NULL, interrupt_later, &rig.kube), 0);
         ck_assert_int_eq(get(&rig, KUBE_GET, 20000), KUBE_E_STOPPED);
@@ -451,10 +414,10 @@ END_TEST
 
 START_TEST(trusts_the_given_ca_only) {
         CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
-        struct fake_server *other = fake_server_new(serve, NULL);
+        struct fake_server *other = fake_server_new(fake_script_serve, NULL);
         struct fault f = FAULT_INIT;
 
-        RIG(rig, { OK_EMPTY, KEEP });
+        RIG(rig, { OK_EMPTY, FAKE_KEEP });
         free(rig.config.ca.data);
         rig.config.ca.data = copy(fake_server_ca(other));
         rig.config.ca.len = strlen(rig.config.ca.data);
@@ -462,7 +425,7 @@ START_TEST(trusts_the_given_ca_only) {
         rig_open(&rig);
         ck_assert_int_eq(ask(&rig, KUBE_GET, 5000, &response, &f), -FAULT_IO);
         ck_assert_msg(strstr(f.text, "certificate") != NULL, "%s", f.text);
-        ck_assert_uint_eq(rig.count, 0);
+        ck_assert_uint_eq(rig.script.count, 0);
 }
 END_TEST
 
@@ -482,12 +445,12 @@ START_TEST(speaks_https_only) {
 END_TEST
 
 START_TEST(asks_once_after_a_401_when_there_is_no_other_token) {
-        RIG(rig, { REFUSED("401 x"), KEEP }, { OK_EMPTY, KEEP });
+        RIG(rig, { REFUSED("401 x"), FAKE_KEEP }, { OK_EMPTY, FAKE_KEEP });
         put_token(&rig, "old\n");
         rig_open(&rig);
         ck_assert_int_eq(get(&rig, KUBE_GET, 0), -FAULT_DENIED);
-        ck_assert_uint_eq(rig.count, 1);
-        ck_assert_ptr_nonnull(strstr(rig.requests[0].head, "Bearer old\r\n"));
+        ck_assert_uint_eq(rig.script.count, 1);
+        ck_assert_ptr_nonnull(strstr(rig.script.requests[0].head, "Bearer old\r\n"));
 }
 END_TEST
 
@@ -497,7 +460,7 @@ static void serve_rotation(void *ctx, struct fake_conn *conn) {
         struct fake_request request;
 
         while (fake_read(conn, &request)) {
-                atomic_fetch_add(&rig->count, 1);
+                atomic_fetch_add(&rig->script.count, 1);
                 if (strstr(request.head, "Bearer first\r\n")) {
                         put_token(rig, "second");
                         fake_answer(conn, "401 Unauthorized", "", "{}");
@@ -508,7 +471,7 @@ static void serve_rotation(void *ctx, struct fake_conn *conn) {
 }
 
 START_TEST(sends_again_with_a_new_token_after_a_401) {
-        RIG(rig, { NULL, KEEP });
+        RIG(rig, { NULL, FAKE_KEEP });
         fake_server_free(rig.server);
         free(rig.config.server);
         free(rig.config.ca.data);
@@ -519,27 +482,28 @@ START_TEST(sends_again_with_a_new_token_after_a_401) {
         put_token(&rig, "first");
         rig_open(&rig);
         ck_assert_int_eq(get(&rig, KUBE_POST, 0), 0);
-        ck_assert_uint_eq(rig.count, 2);
+        ck_assert_uint_eq(rig.script.count, 2);
 }
 END_TEST
 
 START_TEST(reads_the_token_again_after_a_minute) {
-        RIG(rig, { OK_EMPTY, KEEP }, { OK_EMPTY, KEEP }, { OK_EMPTY, KEEP }, { OK_EMPTY, KEEP });
+        RIG(rig, { OK_EMPTY, FAKE_KEEP }, { OK_EMPTY, FAKE_KEEP }, { OK_EMPTY, FAKE_KEEP },
+            { OK_EMPTY, FAKE_KEEP });
         put_token(&rig, "one");
         rig_open(&rig);
         ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
         put_token(&rig, "two");
         ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
-        ck_assert_ptr_nonnull(strstr(rig.requests[1].head, "Bearer one\r\n"));
+        ck_assert_ptr_nonnull(strstr(rig.script.requests[1].head, "Bearer one\r\n"));
         rig.clock_ahead_ms = 60000;
         ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
-        ck_assert_ptr_nonnull(strstr(rig.requests[2].head, "Bearer two\r\n"));
+        ck_assert_ptr_nonnull(strstr(rig.script.requests[2].head, "Bearer two\r\n"));
         ck_assert_str_eq(rig.warnings, "");
         /* One that has become empty is not used. */
         put_token(&rig, "");
         rig.clock_ahead_ms = 120000;
         ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
-        ck_assert_ptr_nonnull(strstr(rig.requests[3].head, "Bearer two\r\n"));
+        ck_assert_ptr_nonnull(strstr(rig.script.requests[3].head, "Bearer two\r\n"));
         ck_assert_ptr_nonnull(strstr(rig.warnings, "is empty"));
 }
 END_TEST
@@ -548,7 +512,7 @@ START_TEST(sends_nothing_with_a_token_that_would_be_another_header) {
         CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
         struct fault f = FAULT_INIT;
 
-        RIG(rig, { NULL, KEEP });
+        RIG(rig, { NULL, FAKE_KEEP });
         put_token(&rig, "a\r\nX-Evil: 1");
         rig_open(&rig);
         ck_assert_int_eq(ask(&rig, KUBE_GET, 0, &response, &f), -FAULT_INVALID);
@@ -558,18 +522,18 @@ START_TEST(sends_nothing_with_a_token_that_would_be_another_header) {
 END_TEST
 
 START_TEST(writes_nothing_once_the_gate_is_closed) {
-        RIG(rig, { OK_EMPTY, KEEP }, { "", SILENCE });
+        RIG(rig, { OK_EMPTY, FAKE_KEEP }, { "", FAKE_SILENCE });
         rig_open(&rig);
         rig.gate_ms = clock_boot_ms(clock_system());
         ck_assert_int_eq(get(&rig, KUBE_POST, 0), KUBE_E_EXPIRED_WRITE);
         ck_assert_int_eq(get(&rig, KUBE_DELETE, 0), KUBE_E_EXPIRED_WRITE);
-        ck_assert_uint_eq(rig.count, 0);
+        ck_assert_uint_eq(rig.script.count, 0);
         ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
         /* A write that is under way ends with it. */
         rig.gate_ms = clock_boot_ms(clock_system()) + 300;
         ck_assert_int_eq(get(&rig, KUBE_PATCH, 20000), -FAULT_IO);
         ck_assert_int_lt(elapsed_ms(&rig), 3000);
-        ck_assert_uint_eq(rig.count, 2);
+        ck_assert_uint_eq(rig.script.count, 2);
 }
 END_TEST
 
@@ -578,7 +542,7 @@ START_TEST(hands_on_each_server_warning_once) {
                 JSON_HEAD "Warning: 299 - \"old API\"\r\nWarning: 299 - \"say \\\"no\\\"\"\r\n"
                           "Content-Length: 2\r\n\r\n{}";
 
-        RIG(rig, { warned, KEEP }, { warned, KEEP });
+        RIG(rig, { warned, FAKE_KEEP }, { warned, FAKE_KEEP });
         rig_open(&rig);
         ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
         ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
@@ -612,26 +576,26 @@ static int stream(struct rig *rig, int64_t idle_timeout_ms, struct sink *sink,
 
 struct streaming {
         const char *name, *raw;
-        enum then then;
+        enum fake_then then;
         int stop; /* what on_bytes returns */
         int result;
         const char *text; /* what came */
 };
 
 static const struct streaming streamings[] = {
-        { "to its end", STREAM_HEAD "2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", KEEP, 0, 0, "abc" },
-        { "cut off between two chunks", STREAM_HEAD "2\r\nab\r\n", CLOSE, 0, -FAULT_IO, "ab" },
-        { "cut off by a reset", STREAM_HEAD "2\r\nab\r\n", RESET, 0, -FAULT_IO, NULL },
-        { "stopped by the reader", STREAM_HEAD "2\r\nab\r\n", SILENCE, KUBE_E_CALLER, KUBE_E_CALLER,
-          "ab" },
-        { "a fault of the reader", STREAM_HEAD "2\r\nab\r\n", SILENCE, -FAULT_NOMEM, -FAULT_NOMEM,
-          "ab" },
-        { "silent", STREAM_HEAD "2\r\nab\r\n", SILENCE, 0, -FAULT_IO, "ab" },
-        { "silent from the start", "", SILENCE, 0, -FAULT_IO, "" },
-        { "refused", REFUSED("410 Gone"), KEEP, 0, KUBE_E_GONE, "" },
-        { "busy: no other try, that is for the reader", BUSY("1"), KEEP, 0, -FAULT_IO, "" },
+        { "to its end", STREAM_HEAD "2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", FAKE_KEEP, 0, 0, "abc" },
+        { "cut off between two chunks", STREAM_HEAD "2\r\nab\r\n", FAKE_CLOSE, 0, -FAULT_IO, "ab" },
+        { "cut off by a reset", STREAM_HEAD "2\r\nab\r\n", FAKE_RESET, 0, -FAULT_IO, NULL },
+        { "stopped by the reader", STREAM_HEAD "2\r\nab\r\n", FAKE_SILENCE, KUBE_E_CALLER,
+          KUBE_E_CALLER, "ab" },
+        { "a fault of the reader", STREAM_HEAD "2\r\nab\r\n", FAKE_SILENCE, -FAULT_NOMEM,
+          -FAULT_NOMEM, "ab" },
+        { "silent", STREAM_HEAD "2\r\nab\r\n", FAKE_SILENCE, 0, -FAULT_IO, "ab" },
+        { "silent from the start", "", FAKE_SILENCE, 0, -FAULT_IO, "" },
+        { "refused", REFUSED("410 Gone"), FAKE_KEEP, 0, KUBE_E_GONE, "" },
+        { "busy: no other try, that is for the reader", BUSY("1"), FAKE_KEEP, 0, -FAULT_IO, "" },
         { "HTML", "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
-          KEEP, 0, -FAULT_PROTO, "" },
+          FAKE_KEEP, 0, -FAULT_PROTO, "" },
 };
 
 START_TEST(streams) {
@@ -649,7 +613,7 @@ START_TEST(streams) {
         ck_assert_uint_eq(response.body.len, strstr(s->raw, "{\"kind") ? 31
                                              : strstr(s->raw, " 429 ") ? 2
                                                                        : 0);
-        ck_assert_uint_eq(rig.count, 1);
+        ck_assert_uint_eq(rig.script.count, 1);
         ck_assert(rig.last.stream);
 }
 END_TEST
@@ -660,7 +624,7 @@ START_TEST(stops_a_stream_from_another_thread) {
         struct fault f = FAULT_INIT;
         pthread_t thread;
 
-        RIG(rig, { STREAM_HEAD "2\r\nab\r\n", SILENCE });
+        RIG(rig, { STREAM_HEAD "2\r\nab\r\n", FAKE_SILENCE });
         rig_open(&rig);
         ck_assert_int_eq(pthread_create(&thread, NULL, interrupt_later, &rig.kube), 0);
         ck_assert_int_eq(stream(&rig, 20000, &sink, &response, &f), KUBE_E_STOPPED);
