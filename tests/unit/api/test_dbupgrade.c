@@ -5,6 +5,7 @@
 
 #include "common/api/dbupgrade.h"
 #include "common/base/fault.h"
+#include "tests/unit/alloc_fail.h"
 
 #define METADATA                                                                                   \
         "\"metadata\":{\"name\":\"shop\",\"namespace\":\"prod\",\"uid\":\"u-1\","                  \
@@ -192,6 +193,21 @@ START_TEST(every_prefix_is_refused) {
 }
 END_TEST
 
+START_TEST(every_allocation_is_checked) {
+        for (size_t n = 1;; n++) {
+                CLEANUP(dbupgrade_free_p) struct dbupgrade *object = NULL;
+                int r;
+
+                alloc_fail_arm(n);
+                r = dbupgrade_decode(full, sizeof(full) - 1, &object, NULL);
+                if (!alloc_fail_disarm())
+                        break;
+                ck_assert_int_eq(r, -FAULT_NOMEM);
+                ck_assert_ptr_null(object);
+        }
+}
+END_TEST
+
 START_TEST(names_of_results_and_types_go_both_ways) {
         for (enum run_result result = RUN_NONE; result <= RUN_SUPERSEDED; result++)
                 ck_assert_int_eq(run_result_parse(run_result_name(result)), result);
@@ -219,6 +235,7 @@ int main(void) {
         tcase_add_loop_test(tcase, what_is_no_object_is_refused, 0,
                             (int)(sizeof(refused) / sizeof(refused[0])));
         tcase_add_test(tcase, every_prefix_is_refused);
+        tcase_add_test(tcase, every_allocation_is_checked);
         tcase_add_test(tcase, names_of_results_and_types_go_both_ways);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/alloc_fail.h"
+
+#include <cjson/cJSON.h>
+#include <stdlib.h>
+
+static size_t left; /* allocations until one fails; 0: none does */
+static bool fired;
+
+/* The linker's names (ld --wrap). */
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+char *__real_strdup(const char *text);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+char *__wrap_strdup(const char *text);
+
+static bool fail_now(void) {
+        if (left == 0 || --left > 0)
+                return false;
+        fired = true;
+        return true;
+}
+
+void *__wrap_malloc(size_t size) {
+        return fail_now() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+        return fail_now() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size) {
+        return fail_now() ? NULL : __real_realloc(old, size);
+}
+
+char *__wrap_strdup(const char *text) {
+        return fail_now() ? NULL : __real_strdup(text);
+}
+
+void alloc_fail_arm(size_t n) {
+        cJSON_Hooks hooks = { .malloc_fn = __wrap_malloc, .free_fn = free };
+
+        cJSON_InitHooks(&hooks);
+        fired = false;
+        left = n;
+}
+
+bool alloc_fail_disarm(void) {
+        left = 0;
+        return fired;
+}
