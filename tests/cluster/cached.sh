@@ -1,11 +1,12 @@
 #!/bin/sh
-# cached.sh kube|atlas: prints the path of a program for tests, built first when
-# the cache does not have it (kube takes 8 minutes on 2 cores, the first time).
+# cached.sh kube|atlas|images: prints the path of what tests need, built first
+# when the cache does not have it (kube takes 8 minutes on 2 cores, the first time).
 #
 #   kube    every program of a Kubernetes cluster, and kubectl: "kube NAME ARGS..."
-#   atlas   the migration tool that test images contain
+#   atlas   the migration tool
+#   images  the archive of the images that images/build.sh lists
 #
-# The newest is also found as bin/kube, bin/kubectl and bin/atlas in the cache,
+# The programs are also found as bin/kube, bin/kubectl and bin/atlas in the cache,
 # ${DBUPGRADE_CACHE:-${XDG_CACHE_HOME:-~/.cache}/dbupgrade}.
 set -eu
 cd "$(dirname "$0")"
@@ -15,6 +16,7 @@ cd "$(dirname "$0")"
 # program NAME LINK...: the program built by NAME/build.sh, from the Go module there.
 program() {
 	name=$1
+	shift
 	key=$(cd "$name" && go env GOVERSION GOARCH | key_of -- *)
 	entry=$(cached "$name" "$key" "$PWD/$name/build.sh")
 	mkdir -p "$cache/bin"
@@ -22,8 +24,16 @@ program() {
 	echo "$entry"
 }
 
+images() {
+	ATLAS=$(program atlas atlas)
+	export ATLAS
+	key=$(echo "$ATLAS" | key_of /bin/busybox images/*.* images/migrations/*.sql images/migrations/*/*.sql)
+	cached images "$key" "$PWD/images/build.sh"
+}
+
 case ${1:-} in
-kube) program kube kubectl ;;
-atlas) program atlas ;;
+kube) program kube kube kubectl ;;
+atlas) program atlas atlas ;;
+images) images ;;
 *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -47,8 +47,8 @@ alive() {
 # $dir on its command line: a process id of an earlier boot, or used again, is
 # not taken for it.
 started() {
-	pid=$(cat "$dir/run/$1.pid" 2>/dev/null) && alive "$pid" &&
-		tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF "$dir/"
+	pid=$(cat "$dir/run/$1.pid" 2>/dev/null) && alive "$pid" || return
+	case $(tr '\0' ' ' <"/proc/$pid/cmdline") in *"$dir/"* | *"$dir "*) ;; *) return 1 ;; esac
 }
 
 # start NAME COMMAND...: in the background, away from the terminal, unless it
