@@ -15,8 +15,9 @@ key_of() {
 
 # cached NAME KEY COMMAND...: prints the path of that entry. If there is none,
 # COMMAND... PATH makes it at a temporary PATH, by one caller at a time; what
-# could not be made leaves nothing.
+# could not be made leaves nothing. Not to be called where set -e has no effect.
 cached() (
+	set -e # bash does not pass it on to $(...)
 	name=$1 entry=$cache/$1-$2
 	shift 2
 	if [ ! -e "$entry" ]; then
@@ -28,7 +29,7 @@ cached() (
 		find "$cache" -maxdepth 1 \( -name "$name-*" -o -name ".$name.*" \) -mtime +14 -exec rm -rf {} +
 		new=$(mktemp -d "$cache/.$name.XXXXXX")
 		trap 'rm -rf "$new"' EXIT
-		"$@" "$new/$name" >&2 9>&- || exit 1
+		"$@" "$new/$name" >&2 9>&-
 		mv "$new/$name" "$entry"
 	fi
 	touch "$entry"
