@@ -27,7 +27,7 @@ program() {
 images() {
 	ATLAS=$(program atlas atlas)
 	export ATLAS
-	key=$(echo "$ATLAS" | key_of /bin/busybox images/*.* images/migrations/*.sql images/migrations/*/*.sql)
+	key=$(echo "${ATLAS##*/}" | key_of /bin/busybox images/*.* images/migrations/*.sql images/migrations/*/*.sql)
 	cached images "$key" "$PWD/images/build.sh"
 }
 

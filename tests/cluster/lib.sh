@@ -15,7 +15,8 @@ key_of() {
 
 # cached NAME KEY COMMAND...: prints the path of that entry. If there is none,
 # COMMAND... PATH makes it at a temporary PATH, by one caller at a time; what
-# could not be made leaves nothing. Not to be called where set -e has no effect.
+# could not be made leaves nothing, and entries that nobody has asked for in two
+# weeks go. Not to be called where set -e has no effect.
 cached() (
 	set -e # bash does not pass it on to $(...)
 	name=$1 entry=$cache/$1-$2
@@ -26,10 +27,10 @@ cached() (
 		flock 9
 	fi
 	if [ ! -e "$entry" ]; then # nor made by another caller meanwhile
-		find "$cache" -maxdepth 1 \( -name "$name-*" -o -name ".$name.*" \) -mtime +14 -exec rm -rf {} +
+		find "$cache" -maxdepth 1 \( -name ".$name.*" -o -name "$name-*" -mtime +14 \) -exec rm -rf {} +
 		new=$(mktemp -d "$cache/.$name.XXXXXX")
 		trap 'rm -rf "$new"' EXIT
-		"$@" "$new/$name" >&2 9>&-
+		"$@" "$new/$name" >&2
 		mv "$new/$name" "$entry"
 	fi
 	touch "$entry"

@@ -25,12 +25,12 @@ start)
 	mkdir -p "$dir"
 	dir=$(cd "$dir" && pwd)
 	[ "$(id -u)" -ne 0 ] || chown postgres: "$dir"
-	if [ ! -e "$dir/PG_VERSION" ]; then
-		as_postgres "$bin/initdb" -D "$dir" -U app --auth=trust --encoding=UTF8 --no-sync >/dev/null
-		echo 'host all all all scram-sha-256' >>"$dir/pg_hba.conf"
+	if [ ! -e "$dir/data/PG_VERSION" ]; then
+		as_postgres "$bin/initdb" -D "$dir/data" -U app --auth=trust --encoding=UTF8 --no-sync >/dev/null
+		echo 'host all all all scram-sha-256' >>"$dir/data/pg_hba.conf"
 	fi
-	if ! as_postgres "$bin/pg_ctl" -D "$dir" status >/dev/null; then
-		as_postgres "$bin/pg_ctl" -D "$dir" -w -s -l "$dir/log" -o "-p $port -c fsync=off \
+	if ! as_postgres "$bin/pg_ctl" -D "$dir/data" status >/dev/null; then
+		as_postgres "$bin/pg_ctl" -D "$dir/data" -w -s -l "$dir/log" -o "-p $port -c fsync=off \
 			-c listen_addresses=* -c unix_socket_directories=$dir" start
 	fi
 	psql="psql -h $dir -p $port -U app -qtA"
@@ -38,5 +38,5 @@ start)
 	[ -n "$($psql -d postgres -c "SELECT 1 FROM pg_database WHERE datname = 'app'")" ] ||
 		createdb -h "$dir" -p "$port" -U app app ;;
 stop)
-	as_postgres "$bin/pg_ctl" -D "$dir" -m immediate -s stop ;;
+	as_postgres "$bin/pg_ctl" -D "$dir/data" -m immediate -s stop ;;
 esac
