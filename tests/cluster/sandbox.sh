@@ -25,29 +25,33 @@ first() {
 		init=${init% } && [ -n "$init" ]
 }
 
-# up PORT: starts it, as seen from outside.
+# up PORT: starts it, unless it runs, and waits until it is ready.
 up() {
-	first && return
-	if [ -n "$(ss -Hltn "sport = :$1")" ]; then
-		echo "port $1 is in use" >&2
-		return 1
-	fi
-	if [ ${#dir} -gt 70 ]; then # the path of a Unix socket has at most 107 bytes
-		echo "$dir: the path is too long" >&2
-		return 1
-	fi
-	down # what a reboot or a broken run has left
-	start sandbox unshare --mount --pid --ipc --fork --kill-child --mount-proc \
-		"$here/sandbox.sh" init "$dir" "$1"
-	until [ -e "$dir/run/ready" ]; do
-		if ! first; then
-			sleep 0.2 # unshare has no child yet
-			first || { cat "$dir/log/sandbox" >&2; down; return 1; }
+	if ! first; then
+		if [ -n "$(ss -Hltn "sport = :$1")" ]; then
+			echo "port $1 is in use" >&2
+			return 1
 		fi
+		if [ ${#dir} -gt 70 ]; then # the path of a Unix socket has at most 107 bytes
+			echo "$dir: the path is too long" >&2
+			return 1
+		fi
+		down # what a reboot or a broken run has left
+		start sandbox unshare --mount --pid --ipc --fork --kill-child --mount-proc \
+			"$here/sandbox.sh" init "$dir" "$1"
+	fi
+	until [ -e "$dir/run/ready" ]; do
 		sleep 0.1
+		if ! first; then
+			cat "$dir/log/sandbox" >&2
+			down
+			return 1
+		fi
 	done
 }
 
+# down: ends it, and removes what a killed one leaves: in DIR, and the control groups
+# of its containers, which are all that outlives it.
 down() {
 	if started sandbox; then
 		first || init=
@@ -55,9 +59,12 @@ down() {
 		while alive "$pid" || alive "$init"; do sleep 0.05; done
 	fi
 	rm -rf "$dir"/run/*.pid "$dir"/run/*.sock "$dir/run/ready"
-	# The control groups of its pods, empty now, are all that outlives it.
-	find /sys/fs/cgroup -depth -type d -path "*/dbupgrade-$(printf %s "$dir" | cksum | cut -d ' ' -f 1)*" \
-		-exec rmdir {} + 2>/dev/null || true
+	for container in "$dir"/run/containerd/io.containerd.runtime.v2.task/k8s.io/*; do
+		[ -e "$container" ] || continue
+		find /sys/fs/cgroup -depth -type d -path "*/k8s.io/${container##*/}*" \
+			-exec rmdir {} + 2>/dev/null || true
+	done
+	find /sys/fs/cgroup -maxdepth 2 -type d -name k8s.io -exec rmdir {} + 2>/dev/null || true
 }
 
 # privacy: what containerd, the CNI plugins and the kubelet write outside DIR

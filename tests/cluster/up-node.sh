@@ -22,9 +22,6 @@ images=$("$here/cached.sh" images)
 pki=$dir/pki
 ip=10.244.0.1
 containerd=$dir/run/containerd.sock
-# The control groups of the pods: one tree for each cluster, so that sandbox.sh
-# can remove it.
-cgroup=/dbupgrade-$(printf %s "$dir" | cksum | cut -d ' ' -f 1)
 
 ctr() { command ctr --address "$containerd" --namespace k8s.io "$@"; }
 
@@ -114,9 +111,8 @@ containerRuntimeEndpoint: unix://$containerd
 podLogsDir: $dir/log/pods
 volumePluginDir: $dir/kubelet/plugins-exec
 cgroupDriver: cgroupfs
-cgroupRoot: $cgroup
 failCgroupV1: false # where that is all there is
-cgroupsPerQOS: false
+cgroupsPerQOS: false # containers are in /k8s.io
 enforceNodeAllocatable: []
 failSwapOn: false
 oomScoreAdj: 0
