@@ -88,7 +88,7 @@ start) up "$1" ;;
 stop) down ;;
 exec)
 	first || { echo "no cluster runs in $dir" >&2; exit 1; }
-	exec nsenter --target "$init" --mount --net --pid --ipc --wdns="$PWD" "$@" ;;
+	exec nsenter --target "$init" --mount --net --pid --ipc --root --wdns="$PWD" "$@" ;;
 init) # the first process; its network is still the machine's
 	privacy
 	socat "TCP-LISTEN:$1,bind=127.0.0.1,fork,reuseaddr" "UNIX-CONNECT:$dir/run/api.sock" &
