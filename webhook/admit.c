@@ -21,7 +21,9 @@ static bool admit_is_absent(const struct json_span *span) {
 }
 
 static bool admit_is_same(const struct json_span *a, const struct json_span *b) {
-        return a->len == b->len && a->text && b->text && memcmp(a->text, b->text, a->len) == 0;
+        if (admit_is_absent(a) || admit_is_absent(b))
+                return admit_is_absent(a) && admit_is_absent(b);
+        return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
 }
 
 static int admit_parse(const struct json_span *span, cJSON **ret_tree, struct fault *f) {

@@ -227,8 +227,9 @@ START_TEST(admit_judges_as_the_table_says) {
                       c->name);
         cJSON_ArrayForEach (cause, json_member(c->expected, "causes")) {
                 ck_assert_msg(i < decision.verdict.count, "%s: only %zu causes", c->name, i);
-                ck_assert_str_eq(decision.verdict.causes[i].message,
-                                 json_string_at(cause, "message"));
+                ck_assert_msg(strcmp(decision.verdict.causes[i].message,
+                                     json_string_at(cause, "message")) == 0,
+                              "%s: %s", c->name, decision.verdict.causes[i].message);
                 i++;
         }
         ck_assert_msg(i == decision.verdict.count, "%s: %zu causes", c->name,
