@@ -281,8 +281,9 @@ START_TEST(warnings_of_a_strange_spec_are_none) {
         static const char *const specs[] = {
                 "{}",
                 "{\"migrations\":1,\"database\":[],\"checks\":{\"pre\":[],\"post\":1}}",
-                "{\"migrations\":{\"image\":{}},\"database\":{\"connection\":{\"urlSecretRef\":"
-                "{\"optional\":\"true\"}}},\"checks\":{\"pre\":{\"metrics\":{\"a\":1}}}}",
+                "{\"migrations\":{\"image\":{}}}",
+                "{\"database\":{\"connection\":{\"urlSecretRef\":{\"optional\":\"true\"}}}}",
+                "{\"checks\":{\"pre\":{\"metrics\":{\"a\":1}}}}",
                 "{\"migrations\":{\"image\":\"not an image\"}}",
         };
 
