@@ -7,13 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/api/quantity.h"
 #include "common/base/strbuf.h"
 #include "common/base/utf8.h"
 #include "common/json/json_get.h"
 #include "common/json/json_write.h"
 
-/* What a type is called. A number where a whole number is wanted is told by `wanted` alone. */
 static const char *const rules_wanted[] = {
         [RULE_STRING] = "a string",   [RULE_INTEGER] = "a whole number",
         [RULE_BOOLEAN] = "a boolean", [RULE_QUANTITY] = "a string or a whole number",
@@ -52,8 +50,8 @@ static void rules_put_field(struct rules *r, const struct rules_at *at, struct s
 }
 
 static const char *rules_field(struct rules *r, const struct rules_at *at) {
-        /* A map is never in a map or in a list of maps' values: at most two keys. */
-        CLEANUP(strbuf_done) struct strbuf b = STRBUF_INIT(2 * RULES_VALUE_MAX + 1024);
+        /* One key at most, for no map is in a map, and names of the tables. */
+        CLEANUP(strbuf_done) struct strbuf b = STRBUF_INIT(RULES_VALUE_MAX + 1024);
 
         rules_put_field(r, at, &b);
         if (b.bad)
@@ -165,6 +163,7 @@ static void rules_add_type(struct rules *r, const struct rules_at *at) {
         enum rule_type type = at->rule->type;
         const char *path = rules_path(r, at), *wanted = rules_wanted[type];
 
+        /* "a whole number, not a number" would say less. */
         if (cJSON_IsNumber(at->node) && (type == RULE_INTEGER || type == RULE_QUANTITY))
                 rules_add(r, at, "FieldValueTypeInvalid", "Invalid value: %s must be %s", path,
                           wanted);

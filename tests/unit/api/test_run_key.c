@@ -8,7 +8,7 @@
 #include "common/base/fault.h"
 #include "common/base/strbuf.h"
 #include "common/json/json_get.h"
-#include "common/json/json_write.h"
+#include "tests/unit/alloc_fail.h"
 #include "tests/unit/data.h"
 
 /* Decodes an object of that spec, as the API server would send it. */
@@ -118,6 +118,25 @@ START_TEST(the_retry_value_counts) {
 }
 END_TEST
 
+START_TEST(every_allocation_is_checked) {
+        CLEANUP(dbupgrade_free_p)
+        struct dbupgrade *object =
+                decode_spec("{" MIGRATIONS "," DATABASE ",\"runner\":{\"env\":[]}}");
+        char key[RUN_KEY_SIZE];
+
+        for (size_t n = 1;; n++) {
+                int r, s;
+
+                alloc_fail_arm(n);
+                r = run_key(&object->spec, key, NULL);
+                s = attempt_key("k", object->spec_tree, "1", key, NULL);
+                if (!alloc_fail_disarm())
+                        break;
+                ck_assert_msg(r == -FAULT_NOMEM || s == -FAULT_NOMEM, "allocation %zu", n);
+        }
+}
+END_TEST
+
 int main(void) {
         Suite *suite = suite_create("run_key");
         TCase *tcase = tcase_create("run_key");
@@ -129,6 +148,7 @@ int main(void) {
         tcase_add_loop_test(tcase, keys_differ_when_they_should, 0,
                             (int)(sizeof(pairs) / sizeof(pairs[0])));
         tcase_add_test(tcase, the_retry_value_counts);
+        tcase_add_test(tcase, every_allocation_is_checked);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
