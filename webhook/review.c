@@ -110,11 +110,40 @@ static int review_open(struct review *v, const char *body, size_t len, struct fa
         return 0;
 }
 
-static int review_judge_object(const struct review *v, enum review_path path, bool update,
-                               struct arena *arena, struct review_answer *answer, struct fault *f) {
+static bool review_is_ours(const struct review *v) {
+        return review_is(v, REVIEW_WANT_OBJECT_GROUP, DBUPGRADE_GROUP) &&
+               review_is(v, REVIEW_WANT_OBJECT_VERSION, DBUPGRADE_VERSION_NAME) &&
+               review_is(v, REVIEW_WANT_OBJECT_KIND, DBUPGRADE_KIND);
+}
+
+/* The status is the reconciler's, and there is nothing to judge in a deletion. */
+static bool review_is_exempt(const struct review *v) {
+        return review_is(v, REVIEW_WANT_SUBRESOURCE, "status") ||
+               review_is(v, REVIEW_WANT_OPERATION, "DELETE") ||
+               review_is(v, REVIEW_WANT_OPERATION, "CONNECT");
+}
+
+/* Why there is nothing to judge; NULL when there is. */
+static const char *review_refusal(const struct review *v) {
+        bool update = review_is(v, REVIEW_WANT_OPERATION, "UPDATE");
+
+        if (review_is_present(v, REVIEW_WANT_SUBRESOURCE) &&
+            !review_is(v, REVIEW_WANT_SUBRESOURCE, ""))
+                return "unknown subresource";
+        if (!update && !review_is(v, REVIEW_WANT_OPERATION, "CREATE"))
+                return "unknown operation";
+        if (json_span_kind(review_span(v, REVIEW_WANT_OBJECT)) != '{')
+                return "request.object is missing";
+        if (update && json_span_kind(review_span(v, REVIEW_WANT_OLD_OBJECT)) != '{')
+                return "request.oldObject is missing";
+        return NULL;
+}
+
+static int review_judge(const struct review *v, enum review_path path, struct arena *arena,
+                        struct review_answer *answer, struct fault *f) {
         const struct admit_request request = {
                 .mutating = path == REVIEW_MUTATE,
-                .update = update,
+                .update = review_is(v, REVIEW_WANT_OPERATION, "UPDATE"),
                 .deleting = review_is_present(v, REVIEW_WANT_DELETION),
                 .spec = *review_span(v, REVIEW_WANT_SPEC),
                 .old_spec = *review_span(v, REVIEW_WANT_OLD_SPEC),
@@ -122,46 +151,18 @@ static int review_judge_object(const struct review *v, enum review_path path, bo
                 .run_job = *review_span(v, REVIEW_WANT_RUN_JOB),
         };
 
-        if (json_span_kind(review_span(v, REVIEW_WANT_OBJECT)) != '{') {
-                answer->bad_request = "request.object is missing";
-                return 0;
-        }
-        if (update && json_span_kind(review_span(v, REVIEW_WANT_OLD_OBJECT)) != '{') {
-                answer->bad_request = "request.oldObject is missing";
-                return 0;
-        }
-        return admit_judge(&request, arena, &answer->decision, f);
-}
-
-static int review_judge(const struct review *v, enum review_path path, struct arena *arena,
-                        struct review_answer *answer, struct fault *f) {
-        bool create = review_is(v, REVIEW_WANT_OPERATION, "CREATE");
-        bool update = review_is(v, REVIEW_WANT_OPERATION, "UPDATE");
-
-        if (!review_is(v, REVIEW_WANT_OBJECT_GROUP, DBUPGRADE_GROUP) ||
-            !review_is(v, REVIEW_WANT_OBJECT_VERSION, DBUPGRADE_VERSION_NAME) ||
-            !review_is(v, REVIEW_WANT_OBJECT_KIND, DBUPGRADE_KIND)) {
+        if (!review_is_ours(v)) {
                 answer->bad_request =
                         "this webhook judges " DBUPGRADE_API_VERSION " " DBUPGRADE_KIND " only";
                 return 0;
         }
-        /* The status is the reconciler's; there is nothing to judge in a deletion. */
-        if (review_is(v, REVIEW_WANT_SUBRESOURCE, "status") ||
-            review_is(v, REVIEW_WANT_OPERATION, "DELETE") ||
-            review_is(v, REVIEW_WANT_OPERATION, "CONNECT")) {
-                answer->decision.allowed = true;
+        answer->decision.allowed = review_is_exempt(v);
+        if (answer->decision.allowed)
                 return 0;
-        }
-        if (review_is_present(v, REVIEW_WANT_SUBRESOURCE) &&
-            !review_is(v, REVIEW_WANT_SUBRESOURCE, "")) {
-                answer->bad_request = "unknown subresource";
+        answer->bad_request = review_refusal(v);
+        if (answer->bad_request)
                 return 0;
-        }
-        if (!create && !update) {
-                answer->bad_request = "unknown operation";
-                return 0;
-        }
-        return review_judge_object(v, path, update, arena, answer, f);
+        return admit_judge(&request, arena, &answer->decision, f);
 }
 
 /* As Kubernetes words an invalid object: GitOps tools print only this. */
