@@ -188,6 +188,16 @@ static void retry_later(struct lease *l, int64_t now_ms, uint32_t random) {
         l->fresh = false;
 }
 
+/* Somebody else holds it: looks more often than that one renews, and at the moment of expiry, so
+ * that a fail-over takes little more than the lease duration. */
+static void look_later(struct lease *l, int64_t now_ms, uint32_t random) {
+        int64_t wait_ms = l->config->retry_ms / 4 + (int64_t)random % (l->config->retry_ms / 4 + 1);
+        int64_t expiry_ms = l->observed_ms + l->valid_ms;
+
+        l->next_ms = now_ms + wait_ms < expiry_ms ? now_ms + wait_ms : expiry_ms;
+        l->fresh = false;
+}
+
 static void answer_read(struct lease *l, int64_t now_ms, int result, const char *json, size_t len,
                         uint32_t random) {
         bool absent = result == KUBE_E_NOT_FOUND;
@@ -201,7 +211,7 @@ static void answer_read(struct lease *l, int64_t now_ms, int result, const char 
         if (l->leading && !is_ours(l))
                 l->lost = true;
         if (is_held(l, now_ms)) {
-                retry_later(l, now_ms, random);
+                look_later(l, now_ms, random);
                 return;
         }
         l->fresh = true;

@@ -122,12 +122,12 @@ START_TEST(takes_an_expired_lease_by_its_own_clock) {
         /* Times in the record are years old and mean nothing. */
         expect(&rig, LEASE_READ);
         answer(&rig, 0, RECORD("other", OLD));
-        for (int64_t waited = 0; waited < 14000; waited += 2000) {
-                expect_wait(&rig, 2000);
+        for (int64_t waited = 500; waited < 15000; waited += 500) {
+                expect_wait(&rig, 500);
                 expect(&rig, LEASE_READ);
                 answer(&rig, 0, RECORD("other", OLD));
         }
-        expect_wait(&rig, 2000);
+        expect_wait(&rig, 500);
         expect(&rig, LEASE_READ);
         answer(&rig, 0, RECORD("other", OLD));
         expect(&rig, LEASE_UPDATE);
@@ -147,8 +147,24 @@ START_TEST(waits_as_long_as_the_record_changes) {
         for (int i = 0; i < 100; i++) {
                 expect(&rig, LEASE_READ);
                 answer(&rig, 0, i % 2 ? RECORD("other", "a") : RECORD("other", "b"));
-                expect_wait(&rig, 2000);
+                expect_wait(&rig, 500);
         }
+}
+END_TEST
+
+START_TEST(looks_at_the_moment_of_expiry) {
+        CLEANUP(rig_done) struct rig rig;
+
+        rig_init(&rig);
+        expect(&rig, LEASE_READ);
+        answer(&rig, 0, RECORD("other", OLD));
+        rig.now_ms += 14800;
+        expect(&rig, LEASE_READ);
+        answer(&rig, 0, RECORD("other", OLD));
+        expect_wait(&rig, 200);
+        expect(&rig, LEASE_READ);
+        answer(&rig, 0, RECORD("other", OLD));
+        expect(&rig, LEASE_UPDATE);
 }
 END_TEST
 
@@ -524,6 +540,7 @@ int main(void) {
         tcase_add_test(tc, creates_renews_and_keeps_its_time);
         tcase_add_test(tc, takes_an_expired_lease_by_its_own_clock);
         tcase_add_test(tc, waits_as_long_as_the_record_changes);
+        tcase_add_test(tc, looks_at_the_moment_of_expiry);
         tcase_add_test(tc, spreads_attempts_of_candidates);
         tcase_add_test(tc, takes_what_was_given_back_at_once);
         tcase_add_test(tc, goes_on_with_a_lease_that_is_its_own);
