@@ -6,6 +6,7 @@
 #include "common/base/fault.h"
 #include "common/kube/kube.h"
 #include "tests/fake/fake_kube.h"
+#include "tests/unit/alloc_fail.h"
 
 struct outcome {
         int http, result;
@@ -133,6 +134,25 @@ START_TEST(survives_a_status_cut_anywhere) {
 }
 END_TEST
 
+START_TEST(reports_want_of_memory) {
+        static const char json[] =
+                "{\"kind\":\"Status\",\"message\":\"m\",\"reason\":\"r\",\"details\":"
+                "{\"causes\":[{\"reason\":\"x\"}]}}";
+
+        for (size_t n = 1;; n++) {
+                CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
+                struct fault f = FAULT_INIT;
+                int r;
+
+                alloc_fail_arm(n);
+                r = kube_response_read_status(&response, json, strlen(json), &f);
+                if (!alloc_fail_disarm())
+                        break;
+                ck_assert_int_eq(r, -FAULT_NOMEM);
+        }
+}
+END_TEST
+
 START_TEST(says_what_was_asked_and_what_the_server_said) {
         CLEANUP(fake_kube_free_p) struct fake_kube *fake = fake_kube_new();
         CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
@@ -218,6 +238,7 @@ int main(void) {
         tcase_add_loop_test(tc, maps_http_statuses, 0, COUNT(outcomes));
         tcase_add_loop_test(tc, reads_a_status, 0, COUNT(statuses));
         tcase_add_test(tc, survives_a_status_cut_anywhere);
+        tcase_add_test(tc, reports_want_of_memory);
         tcase_add_test(tc, says_what_was_asked_and_what_the_server_said);
         tcase_add_test(tc, names_the_request_in_every_failure);
         tcase_add_test(tc, closes_nothing_twice);

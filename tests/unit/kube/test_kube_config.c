@@ -7,6 +7,7 @@
 #include "common/base/fault.h"
 #include "common/base/strbuf.h"
 #include "common/kube/kube_config.h"
+#include "tests/unit/alloc_fail.h"
 
 /* A whole kubeconfig around what a case changes. */
 #define KUBECONFIG(cluster, user)                                                                  \
@@ -173,18 +174,34 @@ START_TEST(refuses) {
 }
 END_TEST
 
-START_TEST(survives_a_file_cut_anywhere) {
-        static const char text[] = KUBECONFIG(SERVER, TOKEN ", client-key-data: YQ==, "
-                                                            "client-certificate-data: YQ==");
+static const char full_config[] =
+        KUBECONFIG(SERVER, TOKEN ", client-key-data: YQ==, client-certificate-data: YQ==");
 
-        for (size_t len = 0; len < strlen(text); len++) {
+START_TEST(survives_a_file_cut_anywhere) {
+        for (size_t len = 0; len < strlen(full_config); len++) {
                 CLEANUP(kube_config_done) struct kube_config config = { 0 };
-                CLEANUP(free_p) char *cut = strndup(text, len);
+                CLEANUP(free_p) char *cut = strndup(full_config, len);
                 struct fault f = FAULT_INIT;
 
                 ck_assert_ptr_nonnull(cut);
                 if (parse(cut, &config, &f))
                         ck_assert_int_ne(f.text[0], '\0');
+        }
+}
+END_TEST
+
+START_TEST(reports_want_of_memory) {
+        for (size_t n = 1;; n++) {
+                CLEANUP(kube_config_done) struct kube_config config = { 0 };
+                struct fault f = FAULT_INIT;
+                int r;
+
+                alloc_fail_arm(n);
+                r = kube_config_parse(full_config, strlen(full_config), "/dir", &config, &f);
+                if (!alloc_fail_disarm())
+                        break;
+                ck_assert_int_eq(r, -FAULT_NOMEM);
+                ck_assert_ptr_null(config.server);
         }
 }
 END_TEST
@@ -349,6 +366,7 @@ int main(void) {
         tcase_add_loop_test(tc, accepts, 0, COUNT(accepted));
         tcase_add_loop_test(tc, refuses, 0, COUNT(refused));
         tcase_add_test(tc, survives_a_file_cut_anywhere);
+        tcase_add_test(tc, reports_want_of_memory);
         tcase_add_test(tc, refuses_a_file_that_is_too_long);
         tcase_add_test(tc, finds_the_server_in_a_pod);
         tcase_add_test(tc, needs_no_namespace_in_a_pod);

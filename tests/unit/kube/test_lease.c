@@ -7,6 +7,7 @@
 #include "common/json/json_get.h"
 #include "common/kube/kube.h"
 #include "common/kube/lease.h"
+#include "tests/unit/alloc_fail.h"
 
 #define WALL_US 1700000000000000
 
@@ -379,6 +380,26 @@ START_TEST(gives_a_record_without_a_term_its_own) {
 }
 END_TEST
 
+/* Whatever fails, it neither leads without a record nor forgets to stop. */
+START_TEST(survives_want_of_memory) {
+        for (size_t n = 1;; n++) {
+                CLEANUP(rig_done) struct rig rig;
+                struct fault f = FAULT_INIT;
+                int r;
+
+                rig_init(&rig);
+                expect(&rig, LEASE_READ);
+                alloc_fail_arm(n);
+                answer(&rig, 0, RECORD("me", OLD));
+                r = lease_next(&rig.l, rig.now_ms, WALL_US, &rig.step, &f);
+                if (!alloc_fail_disarm())
+                        break;
+                ck_assert(r == -FAULT_NOMEM || rig.step.action == LEASE_WAIT);
+                ck_assert_int_eq(lease_deadline_ms(&rig.l), 0);
+        }
+}
+END_TEST
+
 struct settings {
         const char *name;
         int64_t duration_ms, renew_deadline_ms, retry_ms;
@@ -554,6 +575,7 @@ int main(void) {
         tcase_add_test(tc, has_nothing_to_give_back);
         tcase_add_loop_test(tc, does_not_act_on_what_it_cannot_understand, 0, COUNT(bad_records));
         tcase_add_test(tc, gives_a_record_without_a_term_its_own);
+        tcase_add_test(tc, survives_want_of_memory);
         tcase_add_loop_test(tc, checks_settings, 0, COUNT(settings));
         tcase_add_loop_test(tc, never_has_two_leaders, 0, 20);
         suite_add_tcase(suite, tc);
