@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/kube/informer.h"
 
-#include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "common/base/log.h"
 #include "common/base/random.h"
+#include "common/kube/stopper.h"
 #include "common/kube/watch.h"
 
 /* After a failed allocation. */
@@ -25,27 +23,19 @@ struct informer {
         struct watch watch; /* of the thread of informer_run */
         struct log_limit log_limit;
 
-        pthread_mutex_t mutex; /* of what follows */
-        pthread_cond_t wake;   /* on the monotonic clock */
-        bool stopped;
+        struct stopper stopper;
+        pthread_mutex_t mutex; /* of health */
         struct informer_health health;
 };
 
 static int init_locks(struct informer *in) {
-        pthread_condattr_t attr;
-        int r = pthread_condattr_init(&attr);
+        int r = stopper_init(&in->stopper);
 
-        if (r)
-                return r;
-        r = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-        if (!r)
-                r = pthread_cond_init(&in->wake, &attr);
-        (void)pthread_condattr_destroy(&attr);
         if (r)
                 return r;
         r = pthread_mutex_init(&in->mutex, NULL);
         if (r)
-                (void)pthread_cond_destroy(&in->wake);
+                stopper_done(&in->stopper);
         return r;
 }
 
@@ -78,46 +68,16 @@ void informer_free(struct informer *in) {
                 return;
         kube_close(&in->kube);
         watch_done(&in->watch);
-        (void)pthread_cond_destroy(&in->wake);
+        stopper_done(&in->stopper);
         (void)pthread_mutex_destroy(&in->mutex);
         free(in->path);
         free(in->label_selector);
         free(in);
 }
 
-static bool is_stopped(struct informer *in) {
-        bool stopped;
-
-        (void)pthread_mutex_lock(&in->mutex);
-        stopped = in->stopped;
-        (void)pthread_mutex_unlock(&in->mutex);
-        return stopped;
-}
-
 void informer_stop(struct informer *in) {
-        (void)pthread_mutex_lock(&in->mutex);
-        in->stopped = true;
-        (void)pthread_cond_signal(&in->wake);
-        (void)pthread_mutex_unlock(&in->mutex);
+        stopper_stop(&in->stopper);
         kube_interrupt(&in->kube);
-}
-
-/* Waits for ms or informer_stop. */
-static void pause_ms(struct informer *in, int64_t ms) {
-        struct timespec end;
-        int r = 0;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &end);
-        end.tv_sec += (time_t)(ms / 1000);
-        end.tv_nsec += (long)(ms % 1000) * 1000000;
-        if (end.tv_nsec >= 1000000000) {
-                end.tv_sec++;
-                end.tv_nsec -= 1000000000;
-        }
-        (void)pthread_mutex_lock(&in->mutex);
-        while (!in->stopped && r == 0)
-                r = pthread_cond_timedwait(&in->wake, &in->mutex, &end);
-        (void)pthread_mutex_unlock(&in->mutex);
 }
 
 /* heard: the server has just said something. */
@@ -186,7 +146,7 @@ static void informer_step(struct informer *in) {
                            &step, &f);
 
         if (r || step.action == WATCH_WAIT) {
-                pause_ms(in, r ? NOMEM_WAIT_MS : step.wait_ms);
+                (void)stopper_wait(&in->stopper, r ? NOMEM_WAIT_MS : step.wait_ms);
                 return;
         }
         r = informer_send(in, &step, &response, &f);
@@ -197,6 +157,6 @@ static void informer_step(struct informer *in) {
 }
 
 void informer_run(struct informer *in) {
-        while (!is_stopped(in))
+        while (!stopper_wait(&in->stopper, 0))
                 informer_step(in);
 }

@@ -28,7 +28,7 @@
 #define TRIES_MAX           10
 #define WARNINGS_MAX        32
 #define HEADER_COUNT_MAX    4
-/* "application/apply-patch+yaml" and its like, and a token of any issuer. */
+/* Tokens of any issuer: a server takes no longer headers. */
 #define HEADER_MAX (64UL * 1024)
 #define URL_MAX    (64UL * 1024)
 

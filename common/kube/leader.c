@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/kube/leader.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "common/base/log.h"
 #include "common/base/random.h"
 #include "common/base/strbuf.h"
+#include "common/kube/stopper.h"
 
 /* After a failed allocation. */
 #define NOMEM_WAIT_MS 500
@@ -22,29 +21,8 @@ struct leader {
         char holder[LEASE_HOLDER_SIZE]; /* as last logged */
         struct log_limit log_limit;
         _Atomic int64_t deadline_ms;
-
-        pthread_mutex_t mutex; /* of stopped */
-        pthread_cond_t wake;   /* on the monotonic clock */
-        bool stopped;
+        struct stopper stopper;
 };
-
-static int init_locks(struct leader *l) {
-        pthread_condattr_t attr;
-        int r = pthread_condattr_init(&attr);
-
-        if (r)
-                return r;
-        r = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-        if (!r)
-                r = pthread_cond_init(&l->wake, &attr);
-        (void)pthread_condattr_destroy(&attr);
-        if (r)
-                return r;
-        r = pthread_mutex_init(&l->mutex, NULL);
-        if (r)
-                (void)pthread_cond_destroy(&l->wake);
-        return r;
-}
 
 int leader_new(struct leader_opts *opts, struct leader **ret_leader, struct fault *f) {
         CLEANUP(kube_close) struct kube kube = opts->kube;
@@ -56,7 +34,7 @@ int leader_new(struct leader_opts *opts, struct leader **ret_leader, struct faul
         if (r)
                 return r;
         l = calloc(1, sizeof(*l));
-        if (!l || init_locks(l)) {
+        if (!l || stopper_init(&l->stopper)) {
                 free(TAKE(l));
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         }
@@ -93,8 +71,7 @@ void leader_free(struct leader *l) {
         strbuf_done(&l->collection);
         strbuf_done(&l->path);
         strbuf_done(&l->query);
-        (void)pthread_cond_destroy(&l->wake);
-        (void)pthread_mutex_destroy(&l->mutex);
+        stopper_done(&l->stopper);
         free(l);
 }
 
@@ -105,31 +82,7 @@ int64_t leader_write_deadline_ms(void *ctx) {
 }
 
 void leader_stop(struct leader *l) {
-        (void)pthread_mutex_lock(&l->mutex);
-        l->stopped = true;
-        (void)pthread_cond_signal(&l->wake);
-        (void)pthread_mutex_unlock(&l->mutex);
-}
-
-/* Waits for ms or leader_stop. Return: whether to stop. */
-static bool pause_ms(struct leader *l, int64_t ms) {
-        struct timespec end;
-        bool stopped;
-        int r = 0;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &end);
-        end.tv_sec += (time_t)(ms / 1000);
-        end.tv_nsec += (long)(ms % 1000) * 1000000;
-        if (end.tv_nsec >= 1000000000) {
-                end.tv_sec++;
-                end.tv_nsec -= 1000000000;
-        }
-        (void)pthread_mutex_lock(&l->mutex);
-        while (!l->stopped && r == 0)
-                r = pthread_cond_timedwait(&l->wake, &l->mutex, &end);
-        stopped = l->stopped;
-        (void)pthread_mutex_unlock(&l->mutex);
-        return stopped;
+        stopper_stop(&l->stopper);
 }
 
 static int64_t now_ms(const struct leader *l) {
@@ -186,7 +139,7 @@ int leader_run(struct leader *l) {
         bool told = false;
         int64_t wait_ms = 0;
 
-        while (!pause_ms(l, wait_ms)) {
+        while (!stopper_wait(&l->stopper, wait_ms)) {
                 struct lease_step step;
                 int r = lease_next(&l->lease, now_ms(l), clock_wall_us(l->opts.clock), &step, NULL);
 
