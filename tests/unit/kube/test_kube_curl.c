@@ -526,7 +526,10 @@ START_TEST(writes_nothing_once_the_gate_is_closed) {
         rig_open(&rig);
         rig.gate_ms = clock_boot_ms(clock_system());
         ck_assert_int_eq(get(&rig, KUBE_POST, 0), KUBE_E_EXPIRED_WRITE);
+        rig.gate_ms -= 5000;
         ck_assert_int_eq(get(&rig, KUBE_DELETE, 0), KUBE_E_EXPIRED_WRITE);
+        rig.gate_ms = 0; /* never a leader */
+        ck_assert_int_eq(get(&rig, KUBE_PUT, 0), KUBE_E_EXPIRED_WRITE);
         ck_assert_uint_eq(rig.script.count, 0);
         ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
         /* A write that is under way ends with it. */
