@@ -91,24 +91,10 @@ static int parse(struct options *o, int argc, char **argv, struct fault *f) {
 }
 
 /* Return: 0, -FAULT_INVALID. */
-static int start_log(const struct options *o, struct fault *f) {
-        static const char *const formats[] = { "auto", "json", "text" };
-        enum log_level level;
-        int format = 0;
-
-        while (format < 3 && strcmp(formats[format], o->log_format) != 0)
-                format++;
-        if (format == 3)
-                return fault_set(f, FAULT_INVALID, "--log-format=%s: must be auto, json or text",
-                                 o->log_format);
-        if (!log_level_parse(o->log_level, &level))
-                return fault_set(f, FAULT_INVALID,
-                                 "--log-level=%s: must be debug, info, warning or error",
-                                 o->log_level);
+static int check_cert_mode(const struct options *o, struct fault *f) {
         if (strcmp(o->cert_mode, "none") != 0 && strcmp(o->cert_mode, "self-managed") != 0)
                 return fault_set(f, FAULT_INVALID, "--cert-mode=%s: must be self-managed or none",
                                  o->cert_mode);
-        log_init("reconciler", level, (enum log_format)format);
         return 0;
 }
 
@@ -237,7 +223,9 @@ int main(int argc, char **argv) {
         if (r == FLAGS_E_EXIT)
                 return EXIT_SUCCESS;
         if (!r)
-                r = start_log(&o, &f);
+                r = check_cert_mode(&o, &f);
+        if (!r)
+                r = log_start("reconciler", o.log_level, o.log_format, &f);
         if (r) {
                 (void)fprintf(stderr, PROGRAM ": %s\n", f.text);
                 return 2;

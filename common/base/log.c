@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/base/fault.h"
 #include "common/base/strbuf.h"
 #include "common/base/utf8.h"
 
@@ -47,6 +48,25 @@ bool log_level_parse(const char *text, enum log_level *ret_level) {
                 }
         }
         return false;
+}
+
+int log_start(const char *logger, const char *level, const char *format, struct fault *f) {
+        static const char *const formats[] = {
+                [LOG_FORMAT_AUTO] = "auto", [LOG_FORMAT_JSON] = "json", [LOG_FORMAT_TEXT] = "text"
+        };
+        enum log_level parsed;
+        int i = 0;
+
+        if (!log_level_parse(level, &parsed))
+                return fault_set(f, FAULT_INVALID,
+                                 "--log-level=%s: must be debug, info, warning or error", level);
+        while (i < 3 && strcmp(formats[i], format) != 0)
+                i++;
+        if (i == 3)
+                return fault_set(f, FAULT_INVALID, "--log-format=%s: must be auto, json or text",
+                                 format);
+        log_init(logger, parsed, (enum log_format)i);
+        return 0;
 }
 
 void log_context_set(const struct log_field *fields) {

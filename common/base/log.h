@@ -34,6 +34,11 @@ struct log_field {
 /* Call once, before threads. logger names the process ("webhook"); static storage. */
 void log_init(const char *logger, enum log_level level, enum log_format format);
 
+/* log_init from the texts of --log-level and --log-format (auto, json, text). Return: 0,
+ * -FAULT_INVALID naming the flag. */
+struct fault;
+int log_start(const char *logger, const char *level, const char *format, struct fault *f);
+
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "webhook/reaper.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <utlist.h>
+
+#include "common/base/clock.h"
+#include "common/base/fault.h"
+
+/* How late a deadline may be noticed. */
+#define REAPER_PERIOD_MS 500
+
+struct reaper_entry {
+        int fd;
+        int64_t deadline_ms; /* monotonic */
+        bool reaped;
+        struct reaper_entry *prev, *next;
+};
+
+struct reaper {
+        const struct clock *clock;
+        pthread_mutex_t mutex;
+        pthread_cond_t stop; /* on CLOCK_MONOTONIC */
+        bool stopping;
+        struct reaper_entry *entries;
+        size_t count;
+        uint64_t reaped;
+        pthread_t thread;
+};
+
+/* The lock keeps the descriptor from being closed, and used again, in between. */
+static void reap_locked(struct reaper *reaper) {
+        int64_t now_ms = clock_mono_ms(reaper->clock);
+        struct reaper_entry *entry;
+
+        DL_FOREACH(reaper->entries, entry) {
+                if (entry->reaped || now_ms < entry->deadline_ms)
+                        continue;
+                (void)shutdown(entry->fd, SHUT_RDWR);
+                entry->reaped = true;
+                reaper->reaped++;
+        }
+}
+
+static void *reaper_main(void *ctx) {
+        struct reaper *reaper = ctx;
+
+        pthread_mutex_lock(&reaper->mutex);
+        while (!reaper->stopping) {
+                struct timespec until;
+
+                clock_gettime(CLOCK_MONOTONIC, &until);
+                until.tv_nsec += REAPER_PERIOD_MS * 1000000L;
+                if (until.tv_nsec >= 1000000000L) {
+                        until.tv_sec++;
+                        until.tv_nsec -= 1000000000L;
+                }
+                /* Without connections it sleeps until there is one. */
+                if (reaper->entries)
+                        (void)pthread_cond_timedwait(&reaper->stop, &reaper->mutex, &until);
+                else
+                        (void)pthread_cond_wait(&reaper->stop, &reaper->mutex);
+                reap_locked(reaper);
+        }
+        pthread_mutex_unlock(&reaper->mutex);
+        return NULL;
+}
+
+int reaper_new(const struct clock *clock, struct reaper **ret_reaper, struct fault *f) {
+        CLEANUP(free_p) struct reaper *reaper = calloc(1, sizeof(*reaper));
+        pthread_condattr_t attributes;
+        int error;
+
+        if (!reaper)
+                return fault_set(f, FAULT_NOMEM, "out of memory");
+        reaper->clock = clock;
+        pthread_mutex_init(&reaper->mutex, NULL);
+        pthread_condattr_init(&attributes);
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        pthread_cond_init(&reaper->stop, &attributes);
+        pthread_condattr_destroy(&attributes);
+        error = pthread_create(&reaper->thread, NULL, reaper_main, reaper);
+        if (error)
+                return fault_set_errno(f, FAULT_IO, error, "start a thread");
+        *ret_reaper = TAKE(reaper);
+        return 0;
+}
+
+void reaper_free(struct reaper *reaper) {
+        if (!reaper)
+                return;
+        pthread_mutex_lock(&reaper->mutex);
+        reaper->stopping = true;
+        pthread_cond_signal(&reaper->stop);
+        pthread_mutex_unlock(&reaper->mutex);
+        pthread_join(reaper->thread, NULL);
+        pthread_cond_destroy(&reaper->stop);
+        pthread_mutex_destroy(&reaper->mutex);
+        free(reaper);
+}
+
+struct reaper_entry *reaper_add(struct reaper *reaper, int fd, int64_t within_ms) {
+        struct reaper_entry *entry = calloc(1, sizeof(*entry));
+
+        if (!entry)
+                return NULL;
+        entry->fd = fd;
+        entry->deadline_ms = clock_mono_ms(reaper->clock) + within_ms;
+        pthread_mutex_lock(&reaper->mutex);
+        DL_APPEND(reaper->entries, entry);
+        if (++reaper->count == 1)
+                pthread_cond_signal(&reaper->stop);
+        pthread_mutex_unlock(&reaper->mutex);
+        return entry;
+}
+
+void reaper_set(struct reaper *reaper, struct reaper_entry *entry, int64_t within_ms) {
+        int64_t deadline_ms = clock_mono_ms(reaper->clock) + within_ms;
+
+        if (!entry)
+                return;
+        pthread_mutex_lock(&reaper->mutex);
+        entry->deadline_ms = deadline_ms;
+        pthread_mutex_unlock(&reaper->mutex);
+}
+
+void reaper_remove(struct reaper *reaper, struct reaper_entry *entry) {
+        if (!entry)
+                return;
+        pthread_mutex_lock(&reaper->mutex);
+        DL_DELETE(reaper->entries, entry);
+        reaper->count--;
+        pthread_mutex_unlock(&reaper->mutex);
+        free(entry);
+}
+
+size_t reaper_count(struct reaper *reaper) {
+        size_t count;
+
+        pthread_mutex_lock(&reaper->mutex);
+        count = reaper->count;
+        pthread_mutex_unlock(&reaper->mutex);
+        return count;
+}
+
+uint64_t reaper_reaped(struct reaper *reaper) {
+        uint64_t reaped;
+
+        pthread_mutex_lock(&reaper->mutex);
+        reaped = reaper->reaped;
+        pthread_mutex_unlock(&reaper->mutex);
+        return reaped;
+}

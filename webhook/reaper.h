@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ends connections that take too long.
+ *
+ * libmicrohttpd's own time-out restarts with every byte, so a header or body that drips is open for
+ * ever. Here each connection has one deadline, set at each phase; a thread shuts the socket of
+ * those past it, and libmicrohttpd then sees a closed connection.
+ *
+ * Thread-safe.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/cleanup.h"
+
+struct clock;
+struct fault;
+struct reaper;
+struct reaper_entry;
+
+/* Return: 0, -FAULT_NOMEM, -FAULT_IO. */
+int reaper_new(const struct clock *clock, struct reaper **ret_reaper, struct fault *f) MUST_CHECK;
+/* All entries must have been removed. Accepts NULL. */
+void reaper_free(struct reaper *reaper);
+DEFINE_CLEANUP(struct reaper *, reaper_free)
+
+/* A connection begins: it is ended after within_ms unless reaper_set moves that. The socket must
+ * stay open until reaper_remove. Return: NULL when out of memory (then nothing watches it). */
+struct reaper_entry *reaper_add(struct reaper *reaper, int fd, int64_t within_ms);
+void reaper_set(struct reaper *reaper, struct reaper_entry *entry, int64_t within_ms);
+void reaper_remove(struct reaper *reaper, struct reaper_entry *entry);
+
+/* How many connections there are, and how many were ended. */
+size_t reaper_count(struct reaper *reaper);
+uint64_t reaper_reaped(struct reaper *reaper);
