@@ -4,14 +4,12 @@
 #include <signal.h>
 #include <unistd.h>
 
-static void end(int signal)
-{
+static void end(int signal) {
         (void)signal;
         _exit(0);
 }
 
-int main(void)
-{
+int main(void) {
         signal(SIGINT, end);
         signal(SIGTERM, end);
         signal(SIGCHLD, SIG_IGN); /* the kernel reaps orphans */
