@@ -267,13 +267,14 @@ static bool await_sync(struct controller *c) {
 static void *worker_main(void *ctx) {
         struct worker *w = ctx;
         struct controller *c = w->controller;
-        char *key;
 
         if (!await_sync(c))
                 return NULL;
-        while ((key = work_queue_take(c->queue))) {
+        for (;;) {
+                CLEANUP(free_p) char *key = work_queue_take(c->queue);
+                if (!key)
+                        return NULL;
                 const char *slash = strchr(key, '/');
-                CLEANUP(free_p) char *owned = key;
                 CLEANUP(free_p) char *namespace_ = strndup(key, (size_t)(slash - key));
                 char id[RECONCILE_ID_SIZE];
                 struct log_field fields[] = {
@@ -292,7 +293,6 @@ static void *worker_main(void *ctx) {
                 atomic_store(&w->busy_since_ms, 0);
                 log_context_set(NULL);
         }
-        return NULL;
 }
 
 /* ---- the whole ---- */

@@ -246,7 +246,7 @@ static struct status_outcome outcome_of(struct pass *p, enum run_result result) 
 
 static int record(struct pass *p, const struct plan *plan, struct fault *f) {
         struct dbupgrade_status next = p->object->status;
-        struct status_outcome outcome = outcome_of(p, (enum run_result)plan->result);
+        struct status_outcome outcome = outcome_of(p, plan->result);
 
         status_record(&p->arena, &next, &outcome, now_s(p));
         return write_ledger(p, &next, plan, f);

@@ -12,9 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/api/dbupgrade.h"
 #include "reconciler/record.h"
-
-struct dbupgrade;
 
 enum plan_action {
         PLAN_WAIT,          /* nothing to do now; the status says `situation` */
@@ -117,7 +116,7 @@ struct plan {
         enum plan_situation situation;
         enum plan_blocked blocked;
         enum plan_requeue requeue;
-        int result;                      /* PLAN_RECORD: enum run_result */
+        enum run_result result;          /* PLAN_RECORD */
         const struct job_record *target; /* PLAN_DELETE_JOB, PLAN_SET_TTL */
         bool foreground;                 /* PLAN_DELETE_JOB: propagation, else background */
         const char *waits_for_kind;      /* SITUATION_WAITING: "Job" or "Pod" */

@@ -53,7 +53,7 @@ struct row {
         enum plan_action action;
         enum plan_situation situation;
         enum plan_requeue requeue;
-        int result;
+        enum run_result result;
         enum plan_blocked blocked;
         const char *target; /* UID of the Job to be deleted or patched */
         bool foreground;
