@@ -134,6 +134,29 @@ const char *explain_duration(struct arena *a, const char *started_at, const char
         return arena_printf(a, "%" PRId64 "h%" PRId64 "m", s / 3600, s / 60 % 60);
 }
 
+static const char *completed(struct arena *a, const struct dbupgrade *object,
+                             const struct dbupgrade_run *run) {
+        const char *later =
+                object->spec.has_post_checks ? "; spec.checks.post is not evaluated yet" : "";
+        const char *took = explain_duration(a, run->started_at, run->finished_at);
+
+        if (run->result != RUN_SUCCEEDED)
+                return arena_printf(a, "Migration was completed before by the earlier operator%s",
+                                    later);
+        return arena_printf(a, "Migration completed successfully in %s%s", *took ? took : "0s",
+                            later);
+}
+
+const char *explain_outcome(struct arena *a, const struct dbupgrade *object,
+                            const struct dbupgrade_run *run) {
+        if (run->result != RUN_FAILED && run->result != RUN_LOST)
+                return completed(a, object, run);
+        if (run->has_exit_code)
+                return arena_printf(a, "Migration failed: %s (exit code %" PRId64 "): %s",
+                                    run->reason, run->exit_code, run->message);
+        return arena_printf(a, "Migration failed: %s: %s", run->reason, run->message);
+}
+
 /* The Pod that tells most: one that runs or ran before one that waits, later ones before earlier.
  */
 static const struct pod_record *telling_pod(const struct pod_list *pods, const char *job_uid) {
@@ -169,9 +192,6 @@ static struct explain_progress pod_progress(struct arena *a, const struct dbupgr
         const char *name = job->meta.name;
         const char *why;
 
-        if (pod->running)
-                return progress("JobRunning", arena_printf(a, "Migration Job %s is running", name),
-                                true, true);
         if (pod->terminated && pod->exit_code == 0 && !pod->finished)
                 return progress(
                         "JobRunning",
@@ -180,7 +200,11 @@ static struct explain_progress pod_progress(struct arena *a, const struct dbupgr
                                      "another container keeps its Pod %s alive",
                                      name, pod->meta.name),
                         true, true);
-        if (pod->started || is_ordinary_wait(pod->waiting_reason))
+        /* Also when it has ended: the Job says so within a second. */
+        if (pod->running || pod->started)
+                return progress("JobRunning", arena_printf(a, "Migration Job %s is running", name),
+                                true, true);
+        if (is_ordinary_wait(pod->waiting_reason))
                 return progress("JobRunning", arena_printf(a, "Migration Job %s is starting", name),
                                 false, false);
         /* The kubelet goes to and fro between the two, with other words each time. */

@@ -13,6 +13,8 @@
 #include "reconciler/record.h"
 
 struct arena;
+struct dbupgrade;
+struct dbupgrade_run;
 struct dbupgrade_status;
 
 /* status.message, the messages of conditions and event notes end here (contract sections 6 and 7).
@@ -48,6 +50,11 @@ struct explain_failure {
 struct explain_failure explain_failure(struct arena *a, const struct job_record *job,
                                        const struct pod_list *cached_pods,
                                        const struct pod_list *listed_pods);
+
+/* What a final run, or a status without any run but applied, is called: "Migration completed
+ * successfully in 3s", "Migration failed: …". */
+const char *explain_outcome(struct arena *a, const struct dbupgrade *object,
+                            const struct dbupgrade_run *run);
 
 /* "3s", "4m12s", "2h5m", from metav1.Times; "" when one of them is no time. */
 const char *explain_duration(struct arena *a, const char *started_at, const char *finished_at);

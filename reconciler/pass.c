@@ -83,27 +83,6 @@ static int observe(struct pass *p, struct fault *f) {
 
 /* ---- what the status says ---- */
 
-static const char *succeeded_message(struct pass *p, const struct dbupgrade_status *status) {
-        const struct dbupgrade_run *run = &status->last_run;
-        const char *later =
-                p->object->spec.has_post_checks ? "; spec.checks.post is not evaluated yet" : "";
-        const char *took = explain_duration(&p->arena, run->started_at, run->finished_at);
-
-        if (run->result != RUN_SUCCEEDED)
-                return arena_printf(&p->arena,
-                                    "Migration was completed before by the earlier operator%s",
-                                    later);
-        return arena_printf(&p->arena, "Migration completed successfully in %s%s",
-                            *took ? took : "0s", later);
-}
-
-static const char *failed_message(struct pass *p, const struct dbupgrade_run *run) {
-        if (run->has_exit_code)
-                return arena_printf(&p->arena, "Migration failed: %s (exit code %" PRId64 "): %s",
-                                    run->reason, run->exit_code, run->message);
-        return arena_printf(&p->arena, "Migration failed: %s: %s", run->reason, run->message);
-}
-
 static const char *waiting_message(struct pass *p, const struct plan *plan) {
         return arena_printf(
                 &p->arena,
@@ -154,11 +133,9 @@ static void describe(struct pass *p, const struct plan *plan, struct dbupgrade_s
                 describe_running(p, next, facts);
                 break;
         case SITUATION_SUCCEEDED:
-                facts->message = succeeded_message(p, next);
-                break;
         case SITUATION_FAILED:
         case SITUATION_LOST:
-                facts->message = failed_message(p, &next->last_run);
+                facts->message = explain_outcome(&p->arena, p->object, &next->last_run);
                 break;
         case SITUATION_SECRET:
         case SITUATION_REJECTED:

@@ -200,8 +200,28 @@ static bool may_supersede(const struct plan_input *in) {
                !has_pod(in->cached_pods, in->job->meta.uid, true);
 }
 
-static struct plan record(enum run_result result, enum plan_situation situation) {
-        return (struct plan){ .action = PLAN_RECORD, .result = result, .situation = situation };
+/* Where the object stands once this outcome is in the ledger. Only the end of what the spec says
+ * now is the object's own: after a change, "Ready" would be a lie about the new generation. */
+static enum plan_situation outcome_situation(const struct plan_input *in, enum run_result result) {
+        const struct dbupgrade_run *run = &in->object->status.last_run;
+        bool asked = !plan_retry_unhandled(in->object);
+
+        if (in->invalid)
+                return SITUATION_INVALID;
+        if (result == RUN_SUCCEEDED && asked && same(run->run_key, in->run_key))
+                return SITUATION_SUCCEEDED;
+        if (result == RUN_FAILED && asked && same(run->attempt_key, in->attempt_key))
+                return SITUATION_FAILED;
+        if (result == RUN_LOST && asked && same(run->attempt_key, in->attempt_key))
+                return SITUATION_LOST;
+        return blocked(in->object) == BLOCKED_NOT ? SITUATION_SEEN : SITUATION_BLOCKED;
+}
+
+static struct plan record(const struct plan_input *in, enum run_result result) {
+        return (struct plan){ .action = PLAN_RECORD,
+                              .result = result,
+                              .situation = outcome_situation(in, result),
+                              .blocked = blocked(in->object) };
 }
 
 static bool has_ended_pod(const struct pod_list *pods, const char *job_uid) {
@@ -215,7 +235,7 @@ static struct plan decide_failed(const struct plan_input *in) {
         /* What the migration printed is worth a request when the cache has not heard of it. */
         if (!in->listed_pods && !has_ended_pod(in->cached_pods, in->job->meta.uid))
                 return step(PLAN_LIST_PODS);
-        return record(RUN_FAILED, SITUATION_FAILED); /* T_RECORD_FAILED */
+        return record(in, RUN_FAILED); /* T_RECORD_FAILED */
 }
 
 static struct plan decide_running(const struct plan_input *in) {
@@ -243,19 +263,22 @@ static struct plan decide_follow(const struct plan_input *in) {
         case JOB_GONE: /* T_RECORD_LOST, T_RECORD_SUPERSEDED: proved by a consistent GET (rule F1)
                         */
                 if (run->result == RUN_SUPERSEDING)
-                        return record(RUN_SUPERSEDED, SITUATION_SEEN);
-                return record(RUN_LOST, SITUATION_LOST);
+                        return record(in, RUN_SUPERSEDED);
+                return record(in, RUN_LOST);
         case JOB_PRESENT:
                 break;
         }
         if (in->job->complete)
-                return record(RUN_SUCCEEDED, SITUATION_SUCCEEDED); /* T_RECORD_SUCCEEDED */
+                return record(in, RUN_SUCCEEDED); /* T_RECORD_SUCCEEDED */
         if (in->job->failed)
                 return decide_failed(in);
         if (run->result == RUN_SUPERSEDING)
                 return decide_superseding(in);
         if (may_supersede(in))
-                return record(RUN_SUPERSEDING, SITUATION_RUNNING); /* T_SUPERSEDE_MARK */
+                /* T_SUPERSEDE_MARK */
+                return (struct plan){ .action = PLAN_RECORD,
+                                      .result = RUN_SUPERSEDING,
+                                      .situation = SITUATION_RUNNING };
         if (run->result == RUN_STARTING && in->job->suspended && !in->job->meta.deleting)
                 return decide_starting(in);
         return decide_running(in);
@@ -324,7 +347,7 @@ static struct plan decide_start(const struct plan_input *in) {
         case POST_ANEW:
                 return wait(SITUATION_NONE, REQUEUE_BACKOFF);
         case POST_CONFLICT:
-                return wait(SITUATION_CONFLICT, REQUEUE_SLOW);
+                return wait(SITUATION_CONFLICT, REQUEUE_BACKOFF);
         case POST_REJECTED:
                 return wait(SITUATION_REJECTED, REQUEUE_BACKOFF);
         case POST_REFUSED:

@@ -62,16 +62,16 @@ void report_started(struct pass *p) {
 
 /* The ledger has a final outcome that it had not before. */
 static void report_outcome(struct pass *p) {
-        const struct dbupgrade_status *status = &p->object->status;
-        const struct dbupgrade_run *run = &status->last_run;
+        const struct dbupgrade_run *run = &p->object->status.last_run;
+        const char *note = explain_outcome(&p->arena, p->object, run);
         int64_t start_us, end_us;
 
         log_info("run ended", LOG_STR("job", run->job_name), LOG_INT("run", run->number),
                  LOG_STR("result", run_result_name(run->result)), LOG_STR("reason", run->reason));
         if (run->result == RUN_SUCCEEDED)
-                post(p, false, "MigrationSucceeded", "JobSucceeded", status->message, run->job_uid);
+                post(p, false, "MigrationSucceeded", "JobSucceeded", note, run->job_uid);
         if (run->result == RUN_FAILED || run->result == RUN_LOST)
-                post(p, true, "MigrationFailed", "JobFailed", status->message, run->job_uid);
+                post(p, true, "MigrationFailed", "JobFailed", note, run->job_uid);
         if (p->deps->on_outcome &&
             clock_parse_time(run->started_at, strlen(run->started_at), &start_us) &&
             clock_parse_time(run->finished_at, strlen(run->finished_at), &end_us))

@@ -77,8 +77,7 @@ void status_adopt(struct arena *a, struct dbupgrade_status *status, const struct
         status->last_handled_retry = plan_retry_value(object);
 }
 
-/* One row of contract section 6. A condition's reason NULL means "the status's own reason"; status
- * 'K' keeps the Ready condition as it is. */
+/* One row of contract section 6. */
 struct situation_row {
         const char *reason; /* status.reason unless the facts name one */
         const char *ready_reason;

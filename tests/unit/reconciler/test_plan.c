@@ -32,7 +32,7 @@ struct row {
         const char *retry, *handled;
         const char *applied;               /* appliedKey */
         enum run_result run;               /* lastRun.result; its number is 2, its Job "j1" */
-        const char *run_attempt;           /* lastRun.attemptKey; NULL: "a" */
+        const char *ran, *run_attempt;     /* lastRun's runKey and attemptKey; NULL: "A", "a" */
         const char *run_key, *attempt_key; /* of the spec; NULL: "A", "a" */
         const char *held_key;              /* NULL: attempt_key */
         bool go_status, go_ready, refused;
@@ -97,7 +97,7 @@ static const struct row rows[] = {
           .secret = SECRET_PRESENT,
           .post = POST_CONFLICT,
           .situation = SITUATION_CONFLICT,
-          .requeue = REQUEUE_SLOW },
+          .requeue = REQUEUE_BACKOFF },
         { .name = "a quota refuses the Job",
           .secret = SECRET_PRESENT,
           .post = POST_REJECTED,
@@ -268,7 +268,58 @@ static const struct row rows[] = {
           .cached = { OUR_JOB(.complete = true) },
           .action = PLAN_RECORD,
           .result = RUN_SUCCEEDED,
+          .situation = SITUATION_INVALID },
+        { .name = "the success of what the spec no longer says is not the object's",
+          .run = RUN_RUNNING,
+          .ran = "B",
+          .job_state = JOB_PRESENT,
+          .cached = { OUR_JOB(.complete = true) },
+          .action = PLAN_RECORD,
+          .result = RUN_SUCCEEDED,
+          .situation = SITUATION_SEEN },
+        { .name = "… nor that of a run before a retry was asked for",
+          .run = RUN_RUNNING,
+          .retry = "1",
+          .job_state = JOB_PRESENT,
+          .cached = { OUR_JOB(.complete = true) },
+          .action = PLAN_RECORD,
+          .result = RUN_SUCCEEDED,
+          .situation = SITUATION_SEEN },
+        { .name = "… and a new spec that is suspended is blocked",
+          .run = RUN_RUNNING,
+          .ran = "B",
+          .suspend = true,
+          .blocked = BLOCKED_SUSPENDED,
+          .job_state = JOB_PRESENT,
+          .cached = { OUR_JOB(.complete = true) },
+          .action = PLAN_RECORD,
+          .result = RUN_SUCCEEDED,
+          .situation = SITUATION_BLOCKED },
+        { .name = "what was applied stays Ready when it is suspended meanwhile",
+          .run = RUN_RUNNING,
+          .suspend = true,
+          .blocked = BLOCKED_SUSPENDED,
+          .job_state = JOB_PRESENT,
+          .cached = { OUR_JOB(.complete = true) },
+          .action = PLAN_RECORD,
+          .result = RUN_SUCCEEDED,
           .situation = SITUATION_SUCCEEDED },
+        { .name = "the failure of another attempt is not the object's",
+          .run = RUN_RUNNING,
+          .run_attempt = "b",
+          .job_state = JOB_PRESENT,
+          .cached = { OUR_JOB(.failed = true) },
+          .pods_listed = true,
+          .action = PLAN_RECORD,
+          .result = RUN_FAILED,
+          .situation = SITUATION_SEEN },
+        { .name = "nor is the loss of its Job",
+          .run = RUN_RUNNING,
+          .run_attempt = "b",
+          .job_state = JOB_GONE,
+          .action = PLAN_RECORD,
+          .result = RUN_LOST,
+          .situation = SITUATION_SEEN },
         { .name = "failed without a Pod in the cache: the Pods are listed for its words",
           .run = RUN_RUNNING,
           .job_state = JOB_PRESENT,
@@ -701,6 +752,7 @@ static void set_object(struct world *w, const struct row *row) {
         o->status.last_run.number = row->run == RUN_NONE ? 0 : 2;
         o->status.last_run.job_name = "j1";
         o->status.last_run.job_uid = row->run == RUN_NONE ? "" : "j1";
+        o->status.last_run.run_key = or (row->ran, "A");
         o->status.last_run.attempt_key = or (row->run_attempt, "a");
         o->status.conditions = w->conditions;
         if (row->go_status || row->refused) {
