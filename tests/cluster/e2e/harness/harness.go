@@ -55,9 +55,9 @@ type Cluster struct {
 	cacheDir string // kubectl's: discovery of another cluster on the same port would mislead it
 }
 
-// Run starts a control plane, sets *cluster, runs the tests and stops what it started. It returns
-// the exit code for TestMain.
-func Run(m *testing.M, cluster **Cluster) int {
+// Run starts a control plane, prepares it, sets *cluster, runs the tests and stops what it started.
+// It returns the exit code for TestMain.
+func Run(m *testing.M, cluster **Cluster, prepare ...func(*Cluster) error) int {
 	c, err := Start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -71,6 +71,12 @@ func Run(m *testing.M, cluster **Cluster) int {
 		os.Exit(130)
 	}()
 	defer c.Stop()
+	for _, step := range prepare {
+		if err := step(c); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e:", err)
+			return 1
+		}
+	}
 	*cluster = c
 	return m.Run()
 }
