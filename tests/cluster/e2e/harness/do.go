@@ -37,9 +37,13 @@ func (c *Cluster) Kubectl(t testing.TB, args ...string) string {
 }
 
 // TryKubectl is Kubectl for commands that may fail; the error carries stderr.
-func (c *Cluster) TryKubectl(args ...string) (string, error) {
+func (c *Cluster) TryKubectl(args ...string) (string, error) { return c.KubectlInput("", args...) }
+
+// KubectlInput is TryKubectl with something on stdin.
+func (c *Cluster) KubectlInput(stdin string, args ...string) (string, error) {
 	args = append([]string{"kubectl", "--kubeconfig", c.Kubeconfig, "--cache-dir", c.cacheDir}, args...)
 	cmd := exec.Command(Kube(), args...)
+	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
