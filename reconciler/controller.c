@@ -80,6 +80,17 @@ static void enqueue(struct watch_thread *w, const char *key) {
         work_queue_add(c->queue, key, atomic_load(&w->synced) ? QUEUE_FRESH : QUEUE_LOW, 0);
 }
 
+/* Of the first list, only what is not done goes on. A fault will be the pass's to tell. */
+static void enqueue_listed(struct watch_thread *w, const char *key) {
+        const struct pass_deps deps = { .cache = w->controller->cache,
+                                        .clock = w->controller->opts.clock };
+        struct fault f = FAULT_INIT;
+        bool settled;
+
+        if (pass_settle(&deps, key, &settled, &f) || !settled)
+                enqueue(w, key);
+}
+
 /* What could not be understood is logged and passed over: listing again would bring the same. */
 static int on_upsert(void *ctx, const char *json, size_t len, struct fault *f) {
         struct watch_thread *w = ctx;
@@ -92,7 +103,9 @@ static int on_upsert(void *ctx, const char *json, size_t len, struct fault *f) {
         }
         if (r)
                 return r;
-        if (key)
+        if (key && w->kind == CACHE_OBJECT && !atomic_load(&w->synced))
+                enqueue_listed(w, key);
+        else if (key)
                 enqueue(w, key);
         return 0;
 }

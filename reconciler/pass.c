@@ -359,13 +359,13 @@ static int run(struct pass *p, struct pass_result *ret_result, struct fault *f) 
         return 0;
 }
 
-/* A settled object concerns nobody, unless a Job of it has not finished: then it is looked at anew.
- */
+/* A settled object concerns nobody but for its Jobs: one that runs is followed, and of several
+ * finished ones the older are tidied up. */
 static bool is_settled(const struct cache_view *view) {
         for (size_t i = 0; i < view->jobs.count; i++)
                 if (!job_record_finished(view->jobs.items[i]))
                         return false;
-        return view->settled;
+        return view->settled && view->jobs.count <= 1;
 }
 
 int pass_run(const struct pass_deps *deps, const char *key, struct pass_result *ret_result,
@@ -381,4 +381,38 @@ int pass_run(const struct pass_deps *deps, const char *key, struct pass_result *
                 return 0;
         }
         return run(&p, ret_result, f);
+}
+
+/* Nothing to do and nothing to write. A TTL may still have to be set on a Job that is not known
+ * yet. */
+static bool says_all(struct pass *p, const struct plan *plan) {
+        struct dbupgrade_status next = p->object->status;
+        struct status_facts facts;
+
+        if (plan->action != PLAN_WAIT || plan->situation != SITUATION_SUCCEEDED ||
+            plan->blocked != BLOCKED_NOT || p->object->spec.ttl_s >= 0)
+                return false;
+        describe(p, plan, &next, &facts);
+        status_describe(&p->arena, &next, p->object, &facts);
+        return status_equal(&p->object->status, &next);
+}
+
+int pass_settle(const struct pass_deps *deps, const char *key, bool *ret_settled, struct fault *f) {
+        CLEANUP(pass_done)
+        struct pass p = { .deps = deps, .key = key, .arena = ARENA_INIT(PASS_ARENA_MAX) };
+        struct plan plan;
+        int r = cache_look(deps->cache, key, &p.view, f);
+
+        if (!r && p.view.text)
+                r = observe(&p, f);
+        if (r)
+                return r;
+        *ret_settled = false;
+        if (!p.object)
+                return 0;
+        plan = plan_decide(&p.in);
+        *ret_settled = says_all(&p, &plan) && !arena_check(&p.arena, NULL);
+        if (*ret_settled)
+                note(&p, &plan);
+        return 0;
 }

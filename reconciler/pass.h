@@ -43,3 +43,9 @@ struct pass_result {
 /* Return: 0 and what is to follow, or a fault (look again with backoff). */
 int pass_run(const struct pass_deps *deps, const char *key, struct pass_result *ret_result,
              struct fault *f) MUST_CHECK;
+
+/* Whether an object of the first list is done as it stands, so that no pass is needed and the cache
+ * may drop its text at once: the memory for a list of any size stays that of what is not done.
+ * Return: 0, or a fault. */
+int pass_settle(const struct pass_deps *deps, const char *key, bool *ret_settled, struct fault *f)
+        MUST_CHECK;
