@@ -236,6 +236,9 @@ struct explain_progress explain_progress(struct arena *a, const struct dbupgrade
                 return progress("JobRunning",
                                 arena_printf(a, "Migration Job %s is being deleted", name), false,
                                 true);
+        /* Its Pods are on their way out: what they say from now on is no longer the cause. */
+        if (job->finishing && *status->message)
+                return progress(status->reason, status->message, false, false);
         if (job->suspended && status->last_run.result == RUN_RUNNING)
                 return progress(
                         "JobSuspended",
@@ -262,8 +265,9 @@ static const struct pod_record *ended_pod(const struct pod_list *pods, const cha
         return NULL;
 }
 
-/* What to do when the image lacks what the default command needs; "" when that is not the case. */
-static const char *image_hint(const struct pod_record *pod) {
+/* What the migration itself cannot say, such as what to do when the image lacks what the default
+ * command needs; "" when there is nothing of that kind. */
+static const char *hint(const struct pod_record *pod) {
         const char *text = pod->terminated_message;
 
         if (strstr(text, "\"sh\": executable file not found"))
@@ -272,10 +276,22 @@ static const char *image_hint(const struct pod_record *pod) {
         if (pod->exit_code == 127 && strstr(text, "atlas") && strstr(text, "not found"))
                 return "the image has no `atlas` in PATH or at /atlas: set spec.runner.command to "
                        "run its migration tool; ";
+        if (pod->meta.deleting)
+                return "its Pod was deleted; ";
         return "";
 }
 
-struct explain_failure explain_failure(struct arena *a, const struct job_record *job,
+/* A migration that never started has exceeded its deadline for a reason. */
+static const char *deadline_message(struct arena *a, const struct dbupgrade_status *status,
+                                    const struct job_record *job) {
+        bool waited = *status->reason && strcmp(status->reason, "JobRunning") != 0;
+
+        return arena_printf(a, "exceeded its deadline of %" PRId64 " s%s%s", job->deadline_s,
+                            waited ? "; until then: " : "", waited ? status->message : "");
+}
+
+struct explain_failure explain_failure(struct arena *a, const struct dbupgrade_status *status,
+                                       const struct job_record *job,
                                        const struct pod_list *cached_pods,
                                        const struct pod_list *listed_pods) {
         const struct pod_record *pod = ended_pod(cached_pods, job->meta.uid);
@@ -285,8 +301,7 @@ struct explain_failure explain_failure(struct arena *a, const struct job_record 
         if (!pod)
                 pod = ended_pod(listed_pods, job->meta.uid);
         if (strcmp(job->failed_reason, "DeadlineExceeded") == 0) {
-                failure.message =
-                        arena_printf(a, "exceeded its deadline of %" PRId64 " s", job->deadline_s);
+                failure.message = deadline_message(a, status, job);
                 return failure;
         }
         if (!pod) {
@@ -299,10 +314,6 @@ struct explain_failure explain_failure(struct arena *a, const struct job_record 
         failure.reason =
                 arena_strdup(a, *pod->terminated_reason ? pod->terminated_reason : "Error");
         text = explain_clean(a, pod->terminated_message, 800);
-        if (*text)
-                failure.message = arena_printf(a, "%s%s", image_hint(pod), text);
-        else
-                failure.message = arena_printf(a, "exit code %" PRId64 " (%s), nothing printed",
-                                               pod->exit_code, failure.reason);
+        failure.message = arena_printf(a, "%s%s", hint(pod), *text ? text : "it printed nothing");
         return failure;
 }

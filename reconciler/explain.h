@@ -40,14 +40,15 @@ struct explain_progress explain_progress(struct arena *a, const struct dbupgrade
                                          const struct job_record *job, const struct pod_list *pods,
                                          const char *events_text);
 
-/* Why the failed Job failed. */
+/* Why the failed Job failed. status: as it was written last, while the Job had not ended. */
 struct explain_failure {
         bool has_exit_code;
         int64_t exit_code;
         const char *reason;  /* "Error", "DeadlineExceeded", "OOMKilled", … */
         const char *message; /* the tail of what the migration printed, or what stopped it */
 };
-struct explain_failure explain_failure(struct arena *a, const struct job_record *job,
+struct explain_failure explain_failure(struct arena *a, const struct dbupgrade_status *status,
+                                       const struct job_record *job,
                                        const struct pod_list *cached_pods,
                                        const struct pod_list *listed_pods);
 

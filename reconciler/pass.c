@@ -202,7 +202,8 @@ static struct status_outcome outcome_of(struct pass *p, enum run_result result) 
                 outcome.has_exit_code = true;
         if (result == RUN_FAILED) {
                 struct explain_failure failure =
-                        explain_failure(&p->arena, p->job, p->in.cached_pods, p->in.listed_pods);
+                        explain_failure(&p->arena, &p->object->status, p->job, p->in.cached_pods,
+                                        p->in.listed_pods);
 
                 outcome.has_exit_code = failure.has_exit_code;
                 outcome.exit_code = failure.exit_code;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/api/dbupgrade.h"
 #include "common/base/arena.h"
 #include "common/base/utf8.h"
 #include "reconciler/explain.h"
@@ -68,6 +69,92 @@ START_TEST(durations_read_well) {
 }
 END_TEST
 
+#define WAITS "Migration Job j cannot start: ImagePullBackOff: Back-off pulling image \"shop:typo\""
+
+struct failure_row {
+        const char *name;
+        const char *job_reason, *job_message;       /* of the condition Failed */
+        const char *status_reason, *status_message; /* before */
+        bool has_pod, deleting;
+        int64_t exit_code;
+        const char *pod_reason, *printed;
+        const char *reason, *message; /* wanted */
+};
+
+#define RUNS "JobRunning", "Migration Job j is running"
+
+static const struct failure_row failures[] = {
+        { "what it printed", "BackoffLimitExceeded", "x", RUNS, true, false, 1, "Error", "a\nb ",
+          "Error", "a b" },
+        { "it printed nothing", "BackoffLimitExceeded", "x", RUNS, true, false, 2, "Error", "",
+          "Error", "it printed nothing" },
+        { "the kernel killed it", "BackoffLimitExceeded", "x", RUNS, true, false, 137, "OOMKilled",
+          "", "OOMKilled", "it printed nothing" },
+        { "somebody deleted its Pod", "BackoffLimitExceeded", "x", RUNS, true, true, 143, "Error",
+          "signal", "Error", "its Pod was deleted; signal" },
+        { "no reason is an Error", "BackoffLimitExceeded", "x", RUNS, true, false, 1, "", "no",
+          "Error", "no" },
+        { "its Pod is gone", "BackoffLimitExceeded", "reached its limit", RUNS, false, false, 0, "",
+          "", "BackoffLimitExceeded", "reached its limit" },
+        { "its Pod is gone and the Job says nothing", "", "", RUNS, false, false, 0, "", "", "",
+          "the Job failed and its Pod is gone" },
+        { "its deadline", "DeadlineExceeded", "x", RUNS, true, true, 137, "Error", "terminated",
+          "DeadlineExceeded", "exceeded its deadline of 60 s" },
+        { "its deadline before it started", "DeadlineExceeded", "x", "ImagePullBackOff", WAITS,
+          false, false, 0, "", "", "DeadlineExceeded",
+          "exceeded its deadline of 60 s; until then: " WAITS },
+        { "no sh in the image", "BackoffLimitExceeded", "x", RUNS, true, false, 128, "StartError",
+          "exec: \"sh\": executable file not found in $PATH", "StartError",
+          "the image has no `sh`: set spec.runner.command to run its migration tool directly; "
+          "exec: \"sh\": executable file not found in $PATH" },
+        { "no atlas in the image", "BackoffLimitExceeded", "x", RUNS, true, false, 127, "Error",
+          "sh: exec: line 0: atlas: not found", "Error",
+          "the image has no `atlas` in PATH or at /atlas: set spec.runner.command to run its "
+          "migration tool; sh: exec: line 0: atlas: not found" },
+};
+
+START_TEST(a_failure_tells_its_cause) {
+        CLEANUP(arena_done) struct arena a = ARENA_INIT(1 << 20);
+        const struct failure_row *row = &failures[_i];
+        struct dbupgrade_status status = { .reason = row->status_reason,
+                                           .message = row->status_message };
+        struct job_record job = { .meta = { .uid = "u" },
+                                  .failed_reason = row->job_reason,
+                                  .failed_message = row->job_message,
+                                  .deadline_s = 60 };
+        struct pod_record pod = { .meta = { .deleting = row->deleting },
+                                  .job_uid = "u",
+                                  .terminated = true,
+                                  .exit_code = row->exit_code,
+                                  .terminated_reason = row->pod_reason,
+                                  .terminated_message = row->printed };
+        struct pod_record *items[] = { &pod };
+        struct pod_list pods = { .items = items, .count = row->has_pod ? 1 : 0 };
+        struct explain_failure failure = explain_failure(&a, &status, &job, NULL, &pods);
+
+        ck_assert_msg(strcmp(failure.reason, row->reason) == 0, "%s: %s", row->name,
+                      failure.reason);
+        ck_assert_msg(strcmp(failure.message, row->message) == 0, "%s: %s", row->name,
+                      failure.message);
+}
+END_TEST
+
+/* What a Pod looks like that is being deleted, such as at the deadline, is not the cause. */
+START_TEST(the_cause_stays_while_a_job_ends) {
+        CLEANUP(arena_done) struct arena a = ARENA_INIT(1 << 20);
+        struct dbupgrade_status status = { .reason = "ImagePullBackOff", .message = WAITS };
+        struct job_record job = { .meta = { .name = "j", .uid = "u" }, .finishing = true };
+        struct pod_record pod = { .job_uid = "u", .started = true, .terminated = true };
+        struct pod_record *items[] = { &pod };
+        struct pod_list pods = { .items = items, .count = 1 };
+        struct explain_progress said = explain_progress(&a, &status, &job, &pods, NULL);
+
+        ck_assert_str_eq(said.reason, "ImagePullBackOff");
+        ck_assert_str_eq(said.message, WAITS);
+        ck_assert(!said.running);
+}
+END_TEST
+
 int main(void) {
         Suite *suite = suite_create("explain");
         TCase *tcase = tcase_create("explain");
@@ -78,6 +165,9 @@ int main(void) {
         tcase_add_loop_test(tcase, cleans, 0, (int)(sizeof(rows) / sizeof(rows[0])));
         tcase_add_test(tcase, the_tail_is_kept_whole_characters_only);
         tcase_add_test(tcase, durations_read_well);
+        tcase_add_loop_test(tcase, a_failure_tells_its_cause, 0,
+                            (int)(sizeof(failures) / sizeof(failures[0])));
+        tcase_add_test(tcase, the_cause_stays_while_a_job_ends);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
