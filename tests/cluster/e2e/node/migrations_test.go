@@ -37,7 +37,11 @@ func story(w *world) {
 	w.secret()
 	created := time.Now()
 	w.wait("Ready")
-	w.Logf("Ready %.1f s after the Secret", time.Since(created).Seconds())
+	took := time.Since(created)
+	w.Logf("Ready %.1f s after the Secret", took.Seconds())
+	if took > 30*time.Second {
+		w.Error("that was long")
+	}
 	object := w.await(done, "Migration completed successfully in ")
 	w.wantReason(object, "MigrationComplete")
 	v1 := w.jobName()
@@ -59,7 +63,7 @@ func story(w *world) {
 	w.wantReason(object, "MigrationFailed")
 	w.wantShown(harness.Text(object, "status", "lastRun", "message"), sqlError)
 	broken := w.jobName()
-	w.wantColumns("NAME READY REASON IMAGE JOB AGE PROGRESSING DEGRADED BLOCKED OBSERVEDGEN MESSAGE",
+	w.wantColumns("NAME READY REASON IMAGE JOB PROGRESSING DEGRADED BLOCKED OBSERVEDGEN MESSAGE AGE",
 		"shop False MigrationFailed localhost/migrations:v3-broken "+broken, "False True False 3 Migration failed:", sqlError)
 	w.wantShown(w.kubectl("describe", "dbu", "shop"), "MigrationStarted", "MigrationSucceeded", "SecretNotFound", "MigrationFailed", sqlError)
 
@@ -71,6 +75,7 @@ func story(w *world) {
 		w.Errorf("orders.total: %q", got)
 	}
 	w.wantHistory("Succeeded", "Failed", "Succeeded", "Succeeded")
+	w.wantShown(w.kubectl("get", "events", "--field-selector=reason=MigrationFailed"), sqlError)
 	w.wantJobs(fixed)
 	w.wantEvents(
 		`Warning SecretNotFound SecretMissing: connection secret "db" not found in namespace "`+w.ns+`"`,
@@ -164,6 +169,7 @@ func deadlineExceeded(w *world) {
 	w.wantReason(w.await(failed, "exceeded its deadline of 4 s"), "MigrationFailed")
 	w.wantHistory("Failed")
 	w.wantEvents("Normal MigrationStarted JobCreated: Created migration Job "+w.jobName(),
+		"Normal MigrationInProgress JobRunning: Migration Job "+w.jobName()+" is running",
 		"Warning MigrationFailed JobFailed: Migration failed: DeadlineExceeded: exceeded its deadline of 4 s")
 	// A longer one is another attempt. What PostgreSQL still does of the first holds Atlas's lock.
 	w.runner(`"activeDeadlineSeconds": 60`)
@@ -202,7 +208,7 @@ func podDeleted(w *world) {
 	job := w.awaitRunning()
 	w.kubectl("delete", "pods", "--all")
 	w.wait("Degraded")
-	w.await(failed, "Migration failed: ", "exit code 1")
+	w.await(failed, "Migration failed: Error (exit code 2): its Pod was deleted; ")
 	w.wantHistory("Failed")
 	w.wantJobs(job)
 }
@@ -223,9 +229,9 @@ func podEvicted(w *world) {
 
 func tooLittleMemory(w *world) {
 	w.secret()
-	w.apply("v1", `resources: {limits: {memory: 12Mi}}`)
+	w.apply("v1", "command: [tail, /dev/zero]", "resources: {limits: {memory: 16Mi}}")
 	w.wait("Degraded")
 	w.await(failed, "OOMKilled", "exit code 137")
-	w.runner(`"resources": null`)
+	w.runner(`"command": null, "resources": null`)
 	w.wait("Ready")
 }

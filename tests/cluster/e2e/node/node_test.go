@@ -26,6 +26,12 @@ func TestMain(m *testing.M) { os.Exit(harness.RunNode(m, &node)) }
 // removal last.
 func TestNode(t *testing.T) {
 	t.Run("migrations", migrations)
+	t.Run("starts", starts)
+	t.Run("memory", memory)
+	t.Run("the password is nowhere", passwordNowhere)
+	t.Run("restarts", restarts)
+	t.Run("the password is nowhere after restarts", passwordNowhere)
+	t.Run("uninstall", uninstall)
 }
 
 // parallel runs tests at the same time, each in a world of its own.

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build node
+
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"dbupgrade/tests/cluster/e2e/harness"
+)
+
+// restarts disturb the operator while migrations run. None of that may be seen in their outcome, nor
+// by those who change a DBUpgrade meanwhile.
+func restarts(t *testing.T) {
+	t.Cleanup(func() {
+		if err := node.AwaitOperator(); err != nil {
+			t.Error(err)
+		}
+	})
+	parallel(t, []test{
+		{"the reconciler's Pod is deleted", func(w *world) {
+			w.survives(func() {
+				node.Kubectl(w, "delete", "pods", "-n", harness.SystemNamespace, "-l", "app.kubernetes.io/component=reconciler", "--wait=false")
+			})
+		}},
+		{"the reconciler is killed", func(w *world) {
+			w.survives(func() {
+				for _, pid := range node.Pids(w, "dbupgrade-reconciler") {
+					// It may have been replaced by the test beside.
+					if _, err := node.Exec("kill", "-9", pid); err != nil {
+						w.Log(err)
+					}
+				}
+			})
+		}},
+		{"the webhook is rolled out", webhookRollout},
+	})
+}
+
+// survives checks that one migration, and no other, comes to its end when a blow falls while it runs.
+func (w *world) survives(blow func()) {
+	w.Helper()
+	w.secret()
+	w.apply("slow")
+	job := w.awaitRunning()
+	blow()
+	w.wait("Ready")
+	w.await(done)
+	w.wantHistory("Succeeded")
+	w.wantJobs(job)
+	if got := node.SQL(w, w.ns, "SELECT count(*) FROM atlas_schema_revisions.atlas_schema_revisions"); got != "3" {
+		w.Errorf("revisions: want 3, got %s", got)
+	}
+	w.wantEvents("Normal MigrationStarted JobCreated: Created migration Job "+job,
+		"Normal MigrationSucceeded JobSucceeded: Migration completed successfully in …")
+}
+
+func webhookRollout(w *world) {
+	w.secret()
+	w.apply("v1", "activeDeadlineSeconds: 1000")
+	w.wait("Ready")
+	node.Kubectl(w, "rollout", "restart", "-n", harness.SystemNamespace, "deployment/dbupgrade-webhook")
+	rolled := make(chan error, 1)
+	go func() { rolled <- node.AwaitOperator() }()
+	for changes := 1; ; changes++ {
+		w.runner(fmt.Sprintf(`"activeDeadlineSeconds": %d`, 1000+changes))
+		select {
+		case err := <-rolled:
+			if err != nil {
+				w.Error(err)
+			}
+			w.Logf("%d changes meanwhile", changes)
+			w.await(done)
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// memory tells what each process takes.
+func memory(t *testing.T) {
+	for _, program := range []string{"dbupgrade-reconciler", "dbupgrade-webhook"} {
+		for _, pid := range node.Pids(t, program) {
+			text, err := node.Exec("cat", "/proc/"+pid+"/smaps_rollup")
+			if err != nil {
+				t.Fatal(err)
+			}
+			size := map[string]int{}
+			for line := range strings.Lines(text) {
+				var name string
+				var kib int
+				if n, _ := fmt.Sscanf(line, "%s %d kB", &name, &kib); n == 2 {
+					size[strings.TrimSuffix(name, ":")] = kib
+				}
+			}
+			t.Logf("%s: RSS %d KiB, private %d KiB", program, size["Rss"], size["Private_Clean"]+size["Private_Dirty"])
+			if size["Rss"] == 0 || size["Rss"] > 32<<10 {
+				t.Errorf("%s takes %d KiB, but a third of that will do", program, size["Rss"])
+			}
+		}
+	}
+}
+
+// passwordNowhere looks for the password of all databases wherever people look. The logs of Pods are
+// gone with them.
+func passwordNowhere(t *testing.T) {
+	seen := map[string]string{"the operator's logs": node.OperatorLogs()}
+	for _, what := range []string{"dbupgrades", "jobs", "events", "configmaps", "leases"} {
+		seen[what] = node.Kubectl(t, "get", what, "-A", "-o", "json")
+		if !json.Valid([]byte(seen[what])) {
+			t.Errorf("%s: no JSON", what)
+		}
+	}
+	for what, text := range seen {
+		if at := strings.Index(text, password); at >= 0 {
+			t.Errorf("the password is in %s: %s", what, text[max(0, at-200):at+len(password)])
+		}
+	}
+	for _, logger := range []string{"reconciler", "webhook"} {
+		if !strings.Contains(seen["the operator's logs"], `"logger":"`+logger+`"`) {
+			t.Errorf("there is nothing of the %s in the logs", logger)
+		}
+	}
+}
+
+// uninstall removes the operator while DBUpgrades are there and one of them runs, and installs it
+// again.
+func uninstall(t *testing.T) {
+	w, other := newWorld(t), newWorld(t)
+	w.secret()
+	w.apply("v1")
+	w.wait("Ready")
+	other.secret()
+	other.apply("slow", "terminationGracePeriodSeconds: 1")
+	other.awaitRunning()
+
+	begun := time.Now()
+	node.Kubectl(t, "delete", "-k", harness.Root("manifests", "base"), "--timeout="+patience.String())
+	t.Logf("removed after %.1f s", time.Since(begun).Seconds())
+	harness.Eventually(t, patience, "nothing is left", func() error {
+		left := w.kubectl("get", "jobs,pods", "-o", "name") + other.kubectl("get", "jobs,pods", "-o", "name") +
+			node.Kubectl(t, "get", "-A", "-l", "app.kubernetes.io/part-of=dbupgrade", "-o", "name",
+				"namespaces,crds,clusterroles,clusterrolebindings,roles,rolebindings,serviceaccounts,priorityclasses,"+
+					"services,deployments,pods,validatingwebhookconfigurations,mutatingwebhookconfigurations")
+		if left != "" {
+			return errors.New(left)
+		}
+		return nil
+	})
+	if err := node.Install(); err != nil {
+		t.Fatal(err)
+	}
+	w.apply("v2")
+	w.wait("Ready")
+	w.wantTables("orders users")
+}
