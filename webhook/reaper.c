@@ -22,26 +22,43 @@ struct reaper_entry {
 
 struct reaper {
         const struct clock *clock;
+        size_t crowd;
         pthread_mutex_t mutex;
         pthread_cond_t stop; /* on CLOCK_MONOTONIC */
         bool stopping;
-        struct reaper_entry *entries;
+        struct reaper_entry *entries; /* the one without an answer for longest comes first */
         size_t count;
         uint64_t reaped;
         pthread_t thread;
 };
 
 /* The lock keeps the descriptor from being closed, and used again, in between. */
+static void end_locked(struct reaper *reaper, struct reaper_entry *entry) {
+        (void)shutdown(entry->fd, SHUT_RDWR);
+        entry->reaped = true;
+        reaper->reaped++;
+}
+
 static void reap_locked(struct reaper *reaper) {
         int64_t now_ms = clock_mono_ms(reaper->clock);
         struct reaper_entry *entry;
 
         DL_FOREACH(reaper->entries, entry) {
-                if (entry->reaped || now_ms < entry->deadline_ms)
+                if (!entry->reaped && now_ms >= entry->deadline_ms)
+                        end_locked(reaper, entry);
+        }
+}
+
+static void make_room_locked(struct reaper *reaper) {
+        struct reaper_entry *entry;
+
+        if (reaper->count < reaper->crowd)
+                return;
+        DL_FOREACH(reaper->entries, entry) {
+                if (entry->reaped)
                         continue;
-                (void)shutdown(entry->fd, SHUT_RDWR);
-                entry->reaped = true;
-                reaper->reaped++;
+                end_locked(reaper, entry);
+                return;
         }
 }
 
@@ -69,7 +86,8 @@ static void *reaper_main(void *ctx) {
         return NULL;
 }
 
-int reaper_new(const struct clock *clock, struct reaper **ret_reaper, struct fault *f) {
+int reaper_new(const struct clock *clock, size_t crowd, struct reaper **ret_reaper,
+               struct fault *f) {
         CLEANUP(free_p) struct reaper *reaper = calloc(1, sizeof(*reaper));
         pthread_condattr_t attributes;
         int error;
@@ -77,6 +95,7 @@ int reaper_new(const struct clock *clock, struct reaper **ret_reaper, struct fau
         if (!reaper)
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         reaper->clock = clock;
+        reaper->crowd = crowd;
         pthread_mutex_init(&reaper->mutex, NULL);
         pthread_condattr_init(&attributes);
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -110,6 +129,7 @@ struct reaper_entry *reaper_add(struct reaper *reaper, int fd, int64_t within_ms
         entry->fd = fd;
         entry->deadline_ms = clock_mono_ms(reaper->clock) + within_ms;
         pthread_mutex_lock(&reaper->mutex);
+        make_room_locked(reaper);
         DL_APPEND(reaper->entries, entry);
         if (++reaper->count == 1)
                 pthread_cond_signal(&reaper->stop);
@@ -124,6 +144,18 @@ void reaper_set(struct reaper *reaper, struct reaper_entry *entry, int64_t withi
                 return;
         pthread_mutex_lock(&reaper->mutex);
         entry->deadline_ms = deadline_ms;
+        pthread_mutex_unlock(&reaper->mutex);
+}
+
+void reaper_served(struct reaper *reaper, struct reaper_entry *entry, int64_t within_ms) {
+        int64_t deadline_ms = clock_mono_ms(reaper->clock) + within_ms;
+
+        if (!entry)
+                return;
+        pthread_mutex_lock(&reaper->mutex);
+        entry->deadline_ms = deadline_ms;
+        DL_DELETE(reaper->entries, entry);
+        DL_APPEND(reaper->entries, entry);
         pthread_mutex_unlock(&reaper->mutex);
 }
 

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ends connections that take too long.
+/* Ends connections that take too long, or that stand in the way of others.
  *
  * libmicrohttpd's own time-out restarts with every byte, so a header or body that drips is open for
  * ever. Here each connection has one deadline, set at each phase; a thread shuts the socket of
  * those past it, and libmicrohttpd then sees a closed connection.
+ *
+ * In a crowd each new connection ends the one that has gone without an answer for longest: however
+ * many stay silent, one that asks at once is served.
  *
  * Thread-safe.
  */
@@ -19,8 +22,9 @@ struct fault;
 struct reaper;
 struct reaper_entry;
 
-/* Return: 0, -FAULT_NOMEM, -FAULT_IO. */
-int reaper_new(const struct clock *clock, struct reaper **ret_reaper, struct fault *f) MUST_CHECK;
+/* crowd: how many connections are none yet. Return: 0, -FAULT_NOMEM, -FAULT_IO. */
+int reaper_new(const struct clock *clock, size_t crowd, struct reaper **ret_reaper, struct fault *f)
+        MUST_CHECK;
 /* All entries must have been removed. Accepts NULL. */
 void reaper_free(struct reaper *reaper);
 DEFINE_CLEANUP(struct reaper *, reaper_free)
@@ -29,6 +33,8 @@ DEFINE_CLEANUP(struct reaper *, reaper_free)
  * stay open until reaper_remove. Return: NULL when out of memory (then nothing watches it). */
 struct reaper_entry *reaper_add(struct reaper *reaper, int fd, int64_t within_ms);
 void reaper_set(struct reaper *reaper, struct reaper_entry *entry, int64_t within_ms);
+/* It got an answer: likewise, and in a crowd its turn comes last. */
+void reaper_served(struct reaper *reaper, struct reaper_entry *entry, int64_t within_ms);
 void reaper_remove(struct reaper *reaper, struct reaper_entry *entry);
 
 /* How many connections there are, and how many were ended. */

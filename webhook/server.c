@@ -54,11 +54,9 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **e
         *entry = reaper_add(server->reaper, info->connect_fd, server->opts.header_ms);
 }
 
-static void set_deadline(struct server *server, struct MHD_Connection *connection, int64_t ms) {
-        const union MHD_ConnectionInfo *info =
-                MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-
-        reaper_set(server->reaper, info->socket_context, ms);
+static struct reaper_entry *entry_of(struct MHD_Connection *connection) {
+        return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)
+                ->socket_context;
 }
 
 /* The request line is there: from its first byte the whole request has its time. */
@@ -66,7 +64,7 @@ static void *on_request_line(void *ctx, const char *uri, struct MHD_Connection *
         struct server *server = ctx;
 
         (void)uri;
-        set_deadline(server, connection, server->opts.request_ms);
+        reaper_set(server->reaper, entry_of(connection), server->opts.request_ms);
         return NULL;
 }
 
@@ -87,7 +85,7 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **st
         if (*state)
                 request_free(*state);
         *state = NULL;
-        set_deadline(server, connection, server->opts.idle_ms);
+        reaper_served(server->reaper, entry_of(connection), server->opts.idle_ms);
 }
 
 /* ---- answers ---- */
@@ -254,7 +252,7 @@ static enum MHD_Result begin(struct server *server, struct MHD_Connection *conne
         if (!request)
                 return MHD_NO;
         request->server = server;
-        request->start_us = clock_mono_ms(server->opts.clock) * 1000;
+        request->start_us = clock_mono_us(server->opts.clock);
         atomic_fetch_add(&server->requests, 1);
         *state = request;
         request->refusal = judge_header(request, connection, path, method);
@@ -312,8 +310,7 @@ static enum MHD_Result finish(struct request *request, struct MHD_Connection *co
         if (route->count)
                 route->count(route->ctx, status);
         series_observe(route->latency,
-                       (double)(clock_mono_ms(server->opts.clock) * 1000 - request->start_us) /
-                               1e6);
+                       (double)(clock_mono_us(server->opts.clock) - request->start_us) / 1e6);
         return r ? refuse(server, connection, status)
                  : queue(server, connection, status, text, len, false);
 }
@@ -392,7 +389,9 @@ int server_new(const struct server_opts *opts, struct server **ret_server, struc
         if (!server)
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         server->opts = *opts;
-        r = reaper_new(opts->clock, &server->reaper, f);
+        /* Below the limit of libmicrohttpd's single threads, which share it out: at that they would
+         * accept nobody any more. */
+        r = reaper_new(opts->clock, opts->connections / 4 * 3, &server->reaper, f);
         if (r)
                 return r;
         server->daemon = start(server);

@@ -15,9 +15,9 @@ static int64_t read_us(clockid_t id) {
         return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static int64_t system_mono_ms(void *ctx) {
+static int64_t system_mono_us(void *ctx) {
         (void)ctx;
-        return read_us(CLOCK_MONOTONIC) / 1000;
+        return read_us(CLOCK_MONOTONIC);
 }
 
 static int64_t system_boot_ms(void *ctx) {
@@ -31,7 +31,7 @@ static int64_t system_wall_us(void *ctx) {
 }
 
 const struct clock *clock_system(void) {
-        static const struct clock clock = { system_mono_ms, system_boot_ms, system_wall_us, NULL };
+        static const struct clock clock = { system_mono_us, system_boot_ms, system_wall_us, NULL };
 
         return &clock;
 }

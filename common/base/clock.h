@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 struct clock {
-        int64_t (*mono_ms)(void *ctx); /* CLOCK_MONOTONIC: stands still while the machine sleeps */
+        int64_t (*mono_us)(void *ctx); /* CLOCK_MONOTONIC: stands still while the machine sleeps */
         int64_t (*boot_ms)(void *ctx); /* CLOCK_BOOTTIME: runs on, for leases */
         int64_t (*wall_us)(void *ctx); /* CLOCK_REALTIME, microseconds since 1970 */
         void *ctx;
@@ -20,8 +20,12 @@ struct clock {
 /* The system's clock. Static storage. */
 const struct clock *clock_system(void);
 
+static inline int64_t clock_mono_us(const struct clock *c) {
+        return c->mono_us(c->ctx);
+}
+
 static inline int64_t clock_mono_ms(const struct clock *c) {
-        return c->mono_ms(c->ctx);
+        return clock_mono_us(c) / 1000;
 }
 
 static inline int64_t clock_boot_ms(const struct clock *c) {

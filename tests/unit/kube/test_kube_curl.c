@@ -30,10 +30,10 @@ struct rig {
         int64_t begun_ms;
 };
 
-static int64_t rig_mono_ms(void *ctx) {
+static int64_t rig_mono_us(void *ctx) {
         const struct rig *rig = ctx;
 
-        return clock_mono_ms(clock_system()) + rig->clock_ahead_ms;
+        return clock_mono_us(clock_system()) + rig->clock_ahead_ms * 1000;
 }
 
 static int64_t rig_boot_ms(void *ctx) {
@@ -85,7 +85,7 @@ static void rig_init(struct rig *rig, const struct fake_act *acts, size_t count)
         memcpy(rig->script.acts, acts, count * sizeof(*acts));
         rig->server = fake_server_new(fake_script_serve, &rig->script);
         rig->clock = (struct clock){
-                .mono_ms = rig_mono_ms, .boot_ms = rig_boot_ms, .wall_us = rig_wall_us, .ctx = rig
+                .mono_us = rig_mono_us, .boot_ms = rig_boot_ms, .wall_us = rig_wall_us, .ctx = rig
         };
         rig->config.server = copy(fake_server_url(rig->server));
         rig->config.ca.data = copy(fake_server_ca(rig->server));

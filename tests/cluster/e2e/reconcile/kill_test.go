@@ -65,7 +65,7 @@ func (w *world) startAndKillAt(number int, answered bool) *harness.Proxy {
 	w.Helper()
 	next := cluster.ReconcilerKubeconfig(w, "", nil)
 	proxy := cluster.NewProxy(w)
-	var first atomic.Pointer[harness.Reconciler]
+	var first atomic.Pointer[harness.Process]
 	strike := func(e *harness.Exchange) bool {
 		if e.Number != number {
 			return true

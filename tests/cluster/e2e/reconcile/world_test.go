@@ -86,7 +86,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // start runs a reconciler for this namespace. It may not complain, and must still run at the end.
-func (w *world) start(args ...string) *harness.Reconciler {
+func (w *world) start(args ...string) *harness.Process {
 	w.Helper()
 	r := w.startCareless(args...)
 	w.Cleanup(func() {
@@ -98,13 +98,13 @@ func (w *world) start(args ...string) *harness.Reconciler {
 }
 
 // startCareless is start for tests that give it reason to complain.
-func (w *world) startCareless(args ...string) *harness.Reconciler {
+func (w *world) startCareless(args ...string) *harness.Process {
 	w.Helper()
 	return w.startBehind(nil, args...)
 }
 
 // startBehind is startCareless with a proxy between it and the API server.
-func (w *world) startBehind(proxy *harness.Proxy, args ...string) *harness.Reconciler {
+func (w *world) startBehind(proxy *harness.Proxy, args ...string) *harness.Process {
 	w.Helper()
 	server, ca := "", []byte(nil)
 	if proxy != nil {

@@ -104,7 +104,7 @@ func secret(t *testing.T, ns string) {
 
 // reconciler is one with its metrics.
 type reconciler struct {
-	*harness.Reconciler
+	*harness.Process
 	metrics string // URL
 }
 
@@ -146,18 +146,6 @@ func (r *reconciler) metric(t *testing.T, name, labels string) float64 {
 func (r *reconciler) memory(t *testing.T) (rss, private int) {
 	t.Helper()
 	return harness.Memory(t, r.Pid(), "Rss"), harness.Memory(t, r.Pid(), "Private_Dirty")
-}
-
-func (r *reconciler) cpu(t *testing.T) time.Duration {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.Pid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fields := strings.Fields(string(text)[strings.LastIndex(string(text), ")")+2:])
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * time.Second / 100
 }
 
 func (r *reconciler) awaitState(t *testing.T, state string, n int) {
@@ -233,10 +221,10 @@ func TestFinishedObjects(t *testing.T) {
 		rss, private := r.memory(t)
 		put(what+": RSS, private dirty", "%.1f MB, %.1f MB", float64(rss)/1000, float64(private)/1000)
 		put("… from exec until all are known", "%v", synced.Round(time.Millisecond))
-		requests, cpu := r.metric(t, "rest_client_requests_total", ""), r.cpu(t)
+		requests, cpu := r.metric(t, "rest_client_requests_total", ""), r.CPU(t)
 		time.Sleep(10 * time.Second)
 		put("… requests, CPU time in 10 s without a change", "%.0f, %v",
-			r.metric(t, "rest_client_requests_total", "")-requests, r.cpu(t)-cpu)
+			r.metric(t, "rest_client_requests_total", "")-requests, r.CPU(t)-cpu)
 		r.Stop(t)
 	}
 }
@@ -357,7 +345,7 @@ func TestManyStartTogether(t *testing.T) {
 	all := time.Since(begin)
 	rss, private := r.memory(t)
 	put(fmt.Sprintf("%d objects at once: until all run", n), "%v", all.Round(time.Millisecond*10))
-	put("… CPU time of the reconciler an object", "%v", (r.cpu(t) / time.Duration(n)).Round(time.Microsecond))
+	put("… CPU time of the reconciler an object", "%v", (r.CPU(t) / time.Duration(n)).Round(time.Microsecond))
 	put("… requests an object", "%.1f", r.metric(t, "rest_client_requests_total", "")/float64(n))
 	put("… RSS, private dirty", "%.1f MB, %.1f MB", float64(rss)/1000, float64(private)/1000)
 }
