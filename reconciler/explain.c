@@ -305,8 +305,10 @@ struct explain_failure explain_failure(struct arena *a, const struct dbupgrade_s
                 return failure;
         }
         if (!pod) {
-                text = explain_clean(a, job->failed_message, EXPLAIN_MESSAGE_MAX);
-                failure.message = *text ? text : "the Job failed and its Pod is gone";
+                /* The Pod of a failed Job stays, unless somebody deletes it. */
+                text = explain_clean(a, job->failed_message, 800);
+                failure.message =
+                        arena_printf(a, "its Pod was deleted%s%s", *text ? "; " : "", text);
                 return failure;
         }
         failure.has_exit_code = true;

@@ -208,7 +208,7 @@ func podDeleted(w *world) {
 	job := w.awaitRunning()
 	w.kubectl("delete", "pods", "--all")
 	w.wait("Degraded")
-	w.await(failed, "Migration failed: Error (exit code 2): its Pod was deleted; ")
+	w.await(failed, "Migration failed: ", "its Pod was deleted; ")
 	w.wantHistory("Failed")
 	w.wantJobs(job)
 }
