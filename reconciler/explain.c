@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reconciler/explain.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 #include <strings.h>
@@ -18,34 +19,65 @@ static bool ends_word(char c) {
         return !c || strchr(" \t\r\n\"'`,;&)]}<>", c) != NULL;
 }
 
-/* At "scheme://user:password@host": the length of the part that ends before ':' of the password,
- * and behind it the length of the password; 0 when there is no password at text. */
-static size_t url_password(const char *text, size_t *ret_password_len) {
-        const char *user = text + 3, *colon, *at = NULL;
+/* A URL that stands in quotes ends with them, whatever its password is made of. */
+static const char *url_end(const char *text, char quote) {
+        const char in_quotes[] = { quote, '\n', '\0' };
+
+        return text + strcspn(text, quote ? in_quotes : " \t\r\n\"'`<>");
+}
+
+/* The quote right before the scheme that ends at text; 0 when there is none. */
+static char quote_before(const char *begin, const char *text) {
+        while (text > begin && (isalnum((unsigned char)text[-1]) || strchr("+.-", text[-1])))
+                text--;
+        return text > begin && strchr("\"'`", text[-1]) ? text[-1] : '\0';
+}
+
+/* At "://user:password@host": the length of the part that ends before the password, and behind it
+ * the length of the password; 0 when there is no password at text. */
+static size_t url_password(const char *begin, const char *text, size_t *ret_len) {
+        const char *user = text + 3, *end, *authority, *at, *colon;
 
         if (strncmp(text, "://", 3) != 0)
                 return 0;
-        /* A password may hold '@' unencoded; the last '@' before the path ends it. */
-        for (const char *c = user; !ends_word(*c) && *c != '/' && *c != '?' && *c != '#'; c++)
-                if (*c == '@')
-                        at = c;
-        /* … or even a '/': look on when no '@' came before it. */
-        for (const char *c = user; !at && !ends_word(*c); c++)
-                if (*c == '@')
-                        at = c;
+        end = url_end(user, quote_before(begin, text));
+        authority = user + strcspn(user, "/?#");
+        if (authority > end)
+                authority = end;
+        /* A password may hold '@' unencoded, the last one ends it; or even '/', '?', '#'. */
+        at = memrchr(user, '@', (size_t)(authority - user));
         if (!at)
-                return 0;
-        colon = memchr(user, ':', (size_t)(at - user));
+                at = memrchr(user, '@', (size_t)(end - user));
+        colon = memchr(user, ':', (size_t)((at ? at : authority) - user));
         if (!colon)
                 return 0;
-        *ret_password_len = (size_t)(at - colon - 1);
+        /* Cut off before the '@', unless it is a port or an IPv6 address. */
+        if (!at && (*user == '[' || colon + 1 + strspn(colon + 1, "0123456789") >= authority))
+                return 0;
+        *ret_len = (size_t)((at ? at : end) - colon - 1);
         return (size_t)(colon + 1 - text);
+}
+
+/* The same at ":password@", as in "user:password@tcp(host)/database". An image's digest follows an
+ * '@', too. */
+static size_t bare_password(const char *begin, const char *text, size_t *ret_len) {
+        const char *at;
+
+        if (*text != ':' || text[1] == '/' || text == begin || ends_word(text[-1]))
+                return 0;
+        at = memrchr(text, '@', (size_t)(url_end(text, '\0') - text));
+        if (!at || strncmp(at, "@sha", 4) == 0)
+                return 0;
+        *ret_len = (size_t)(at - text - 1);
+        return 1;
 }
 
 /* At "password=…", "password: …" and the like: the length up to the value, and the value's length.
  */
 static size_t named_password(const char *text, size_t *ret_value_len) {
-        static const char *const names[] = { "password", "passwd", "passphrase", "pwd", "pass" };
+        /* The last one is of Go: `invalid port ":secret" after host`. */
+        static const char *const names[] = { "password", "passwd", "passphrase",
+                                             "pwd",      "pass",   "invalid port" };
         size_t at = 0;
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && at == 0; i++)
@@ -53,9 +85,7 @@ static size_t named_password(const char *text, size_t *ret_value_len) {
                         at = strlen(names[i]);
         if (at == 0)
                 return 0;
-        at += text[at] == '"' || text[at] == '\'';
-        while (text[at] == ' ')
-                at++;
+        at += strspn(text + at, " \"'");
         if (text[at] != '=' && text[at] != ':')
                 return 0;
         at++;
@@ -75,12 +105,17 @@ static size_t named_password(const char *text, size_t *ret_value_len) {
 }
 
 static void clean_into(struct strbuf *out, const char *text) {
+        const char *begin = text;
+
         while (*text) {
                 size_t hidden = 0;
-                size_t head =
-                        *text == ':' ? url_password(text, &hidden) : named_password(text, &hidden);
+                size_t head = url_password(begin, text, &hidden);
                 size_t n = utf8_char(text, strlen(text));
 
+                if (!head)
+                        head = bare_password(begin, text, &hidden);
+                if (!head)
+                        head = named_password(text, &hidden);
                 if (head) {
                         strbuf_add(out, text, head);
                         strbuf_str(out, "***");
