@@ -13,7 +13,16 @@
 #include "common/base/strbuf.h"
 
 /* Clocks of nodes differ. */
-#define ISSUE_BACKDATE_S 3600
+#define ISSUE_BACKDATE_MAX_S 3600
+
+static int64_t backdate_s(int64_t lifetime_s) {
+        return lifetime_s / 4 < ISSUE_BACKDATE_MAX_S ? lifetime_s / 4 : ISSUE_BACKDATE_MAX_S;
+}
+
+/* The inverse: of a certificate's whole validity, which part lies before its making. */
+static int64_t backdated_s(int64_t validity_s) {
+        return validity_s / 5 < ISSUE_BACKDATE_MAX_S ? validity_s / 5 : ISSUE_BACKDATE_MAX_S;
+}
 
 DEFINE_CLEANUP(X509 *, X509_free)
 DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free)
@@ -76,7 +85,7 @@ static X509 *new_cert(EVP_PKEY *key, const char *common_name, int64_t now_s, int
         CLEANUP(X509_free_p) X509 *cert = X509_new();
 
         if (!cert || !X509_set_version(cert, X509_VERSION_3) || !set_serial(cert) ||
-            !set_times(cert, now_s - ISSUE_BACKDATE_S, not_after_s) ||
+            !set_times(cert, now_s - backdate_s(not_after_s - now_s), not_after_s) ||
             !set_name(X509_get_subject_name(cert), common_name) || !X509_set_pubkey(cert, key))
                 return NULL;
         return TAKE(cert);
@@ -200,6 +209,7 @@ int issue_check(const struct cert_pair *pair, const char *ca_cert, const char *c
                 struct cert_facts *ret_facts, struct fault *f) {
         CLEANUP(X509_free_p) X509 *cert = read_cert(pair->cert);
         CLEANUP(EVP_PKEY_free_p) EVP_PKEY *key = read_key(pair->key);
+        int64_t not_before_s, not_after_s;
         int r = 0;
 
         if (!cert || !key)
@@ -214,9 +224,11 @@ int issue_check(const struct cert_pair *pair, const char *ca_cert, const char *c
                 if (X509_check_host(cert, dns_names[i], 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT,
                                     NULL) != 1)
                         return fault_set(f, FAULT_INVALID, "it does not name %s", dns_names[i]);
+        not_before_s = unix_time(X509_get0_notBefore(cert));
+        not_after_s = unix_time(X509_get0_notAfter(cert));
         *ret_facts = (struct cert_facts){
-                .not_before_s = unix_time(X509_get0_notBefore(cert)),
-                .not_after_s = unix_time(X509_get0_notAfter(cert)),
+                .issued_s = not_before_s + backdated_s(not_after_s - not_before_s),
+                .not_after_s = not_after_s,
         };
         return 0;
 }

@@ -2,7 +2,8 @@
 /* Makes and reads X.509 certificates: a CA of its own and the webhook's serving certificate.
  *
  * ECDSA P-256 with SHA-256, X.509 v3, random serial numbers of 127 bits, valid from an hour before
- * now (clocks differ). Keys are PKCS#8 PEM and wiped when released. Thread-safe.
+ * now since clocks differ (for short lifetimes, from a quarter of them before). Keys are PKCS#8 PEM
+ * and wiped when released. Thread-safe.
  */
 #pragma once
 
@@ -33,11 +34,11 @@ int issue_leaf(const struct cert_pair *ca, const char *const *dns_names, int64_t
 
 /* What a pair is good for. */
 struct cert_facts {
-        int64_t not_before_s, not_after_s; /* Unix time, of the first certificate */
+        int64_t issued_s, not_after_s; /* Unix time, of the first certificate */
 };
 
-/* Reads the first certificate of a pair and checks that the key belongs to it; with ca, also that
- * ca signed it and that it names all of dns_names (NULL-terminated). Return: 0, or -FAULT_INVALID
- * with the reason. */
+/* Reads the first certificate of a pair and checks that the key belongs to it; with ca_cert, also
+ * that its first certificate signed it and that it names all of dns_names (NULL-terminated).
+ * issued_s is of use for pairs made here only. Return: 0, or -FAULT_INVALID with the reason. */
 int issue_check(const struct cert_pair *pair, const char *ca_cert, const char *const *dns_names,
                 struct cert_facts *ret_facts, struct fault *f) MUST_CHECK;

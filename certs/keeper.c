@@ -13,6 +13,7 @@
 #include "common/base/strbuf.h"
 #include "common/json/json_get.h"
 #include "common/json/json_write.h"
+#include "common/kube/event.h"
 #include "common/kube/kube.h"
 
 /* Two names, a namespace and fixed words. */
@@ -29,15 +30,30 @@
 /* The webhook's names: service, service.namespace, … */
 #define KEEPER_NAMES 4
 
+/* A Secret as read. */
+struct keeper_secret {
+        struct cert_pair pair; /* empty when absent */
+        char *trusted;         /* ca.crt */
+        char *version, *uid;   /* NULL: no such Secret */
+};
+
 struct keeper {
         const struct keeper_opts *opts;
-        char *names[KEEPER_NAMES + 1];      /* owned, NULL-terminated */
-        struct cert_pair ca, serving;       /* as read; empty when absent */
-        char *ca_version, *serving_version; /* resourceVersions; NULL: no such Secret */
+        char *names[KEEPER_NAMES + 1]; /* owned, NULL-terminated */
+        /* The CA's ca.crt is the bundle to trust: its own certificate, and while it replaces
+         * another CA, that one's behind it. */
+        struct keeper_secret ca, serving;
         char *configuration_paths[RENEW_CONFIGURATIONS];
         char *bundle_patches[RENEW_CONFIGURATIONS]; /* what would set our caBundle; NULL: nothing */
         struct renew_input in;
 };
+
+static void secret_done(struct keeper_secret *secret) {
+        cert_pair_done(&secret->pair);
+        free(secret->trusted);
+        free(secret->version);
+        free(secret->uid);
+}
 
 static void keeper_done(struct keeper *k) {
         for (size_t i = 0; i < KEEPER_NAMES; i++)
@@ -46,10 +62,8 @@ static void keeper_done(struct keeper *k) {
                 free(k->configuration_paths[i]);
                 free(k->bundle_patches[i]);
         }
-        cert_pair_done(&k->ca);
-        cert_pair_done(&k->serving);
-        free(k->ca_version);
-        free(k->serving_version);
+        secret_done(&k->ca);
+        secret_done(&k->serving);
 }
 
 static int nomem(struct fault *f) {
@@ -133,16 +147,27 @@ static int secret_path(const struct keeper *k, const char *name, char **ret_path
         return strbuf_take(&path, ret_path, f);
 }
 
-/* Reads a Secret's pair and its resourceVersion; nothing when there is none. No tree: it would
- * leave the key behind in freed memory. */
-static int read_secret(struct keeper *k, const char *name, struct cert_pair *pair, char **version,
+/* A short string of the metadata; NULL when it is none or out of memory. */
+static char *take_text(const struct json_span *span) {
+        char *text = span->text ? malloc(span->len + 1) : NULL;
+
+        if (text && !json_span_string(span, text, span->len + 1)) {
+                free(text);
+                return NULL;
+        }
+        return text;
+}
+
+/* Reads a Secret; *secret stays empty when there is none. No tree: it would leave the key behind in
+ * freed memory. */
+static int read_secret(struct keeper *k, const char *name, struct keeper_secret *secret,
                        struct fault *f) {
         CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
         CLEANUP(free_p) char *path = NULL;
         struct json_want wants[] = {
-                { .path = { "data", "tls.crt" } },
-                { .path = { "data", "tls.key" } },
-                { .path = { "metadata", "resourceVersion" } },
+                { .path = { "data", "tls.crt" } }, { .path = { "data", "tls.key" } },
+                { .path = { "data", "ca.crt" } },  { .path = { "metadata", "resourceVersion" } },
+                { .path = { "metadata", "uid" } },
         };
         int r = secret_path(k, name, &path, f);
 
@@ -152,56 +177,131 @@ static int read_secret(struct keeper *k, const char *name, struct cert_pair *pai
                 return 0;
         if (r)
                 return fault_wrap(f, r > 0 ? -FAULT_DENIED : r, "read Secret %s", name);
-        r = json_check(response.body.ptr, response.body.len, wants, 3, f);
+        r = json_check(response.body.ptr, response.body.len, wants,
+                       sizeof(wants) / sizeof(wants[0]), f);
         if (r)
                 return r;
-        pair->cert = take_base64_span(&wants[0].span);
-        pair->key = take_base64_span(&wants[1].span);
-        *version = calloc(1, wants[2].span.len + 1);
-        if (!*version)
-                return nomem(f);
-        if (!json_span_string(&wants[2].span, *version, wants[2].span.len + 1))
-                return fault_set(f, FAULT_PROTO, "Secret %s without resourceVersion", name);
+        secret->pair.cert = take_base64_span(&wants[0].span);
+        secret->pair.key = take_base64_span(&wants[1].span);
+        secret->trusted = take_base64_span(&wants[2].span);
+        secret->version = take_text(&wants[3].span);
+        secret->uid = take_text(&wants[4].span);
+        if (!secret->version || !secret->uid)
+                return fault_set(f, FAULT_PROTO, "Secret %s without resourceVersion or uid", name);
         return 0;
 }
 
-static struct renew_pair judge(const struct cert_pair *pair, const char *ca_cert,
-                               const char *const *names, const char *what) {
+static int64_t now_s(const struct keeper *k) {
+        return clock_wall_s(k->opts->clock);
+}
+
+/* The second certificate of a bundle; NULL when there is one only. */
+static const char *old_of(const char *bundle) {
+        return strstr(bundle + 1, "-----BEGIN CERTIFICATE-----");
+}
+
+static struct renew_pair pair_of(enum renew_state state, const struct cert_facts *facts) {
+        return (struct renew_pair){
+                .state = state,
+                .issued_s = facts->issued_s,
+                .not_after_s = facts->not_after_s,
+        };
+}
+
+static struct renew_pair broken(const char *which, const struct fault *f) {
+        log_warning("a certificate is made anew", LOG_STR("which", which),
+                    LOG_STR("reason", f->text));
+        return (struct renew_pair){ .state = RENEW_BROKEN };
+}
+
+static struct renew_pair judge_ca(const struct keeper_secret *ca) {
+        struct fault f = FAULT_INIT;
+        struct cert_facts facts;
+
+        if (!ca->pair.cert || !ca->pair.key)
+                return (struct renew_pair){ .state = RENEW_ABSENT };
+        if (issue_check(&ca->pair, NULL, NULL, &facts, &f))
+                return broken("CA", &f);
+        return pair_of(RENEW_GOOD, &facts);
+}
+
+static struct renew_pair judge_serving(const struct keeper *k) {
+        const struct cert_pair *pair = &k->serving.pair;
+        const char *const *names = (const char *const *)k->names;
+        const char *old = k->ca.trusted ? old_of(k->ca.trusted) : NULL;
         struct fault f = FAULT_INIT;
         struct cert_facts facts;
 
         if (!pair->cert || !pair->key)
                 return (struct renew_pair){ .state = RENEW_ABSENT };
-        if (issue_check(pair, ca_cert, names, &facts, &f)) {
-                log_warning("a certificate is made anew", LOG_STR("which", what),
-                            LOG_STR("reason", f.text));
-                return (struct renew_pair){ .state = RENEW_BROKEN };
-        }
-        return (struct renew_pair){
-                .state = RENEW_GOOD,
-                .not_before_s = facts.not_before_s,
-                .not_after_s = facts.not_after_s,
-        };
+        if (k->ca.pair.cert && issue_check(pair, k->ca.pair.cert, names, &facts, &f) == 0)
+                return pair_of(RENEW_GOOD, &facts);
+        if (old && issue_check(pair, old, names, &facts, NULL) == 0)
+                return pair_of(RENEW_BY_OLD, &facts);
+        return broken("serving", &f);
+}
+
+/* The bundle begins with the CA's own certificate; anything else is not ours to trust. */
+static int check_bundle(struct keeper *k, struct fault *f) {
+        struct keeper_secret *ca = &k->ca;
+
+        if (!ca->pair.cert ||
+            (ca->trusted && strncmp(ca->trusted, ca->pair.cert, strlen(ca->pair.cert)) == 0))
+                return 0;
+        free(ca->trusted);
+        ca->trusted = strdup(ca->pair.cert);
+        return ca->trusted ? 0 : nomem(f);
 }
 
 static int read_pairs(struct keeper *k, struct fault *f) {
         const struct keeper_opts *o = k->opts;
-        int r = read_secret(k, o->ca_secret, &k->ca, &k->ca_version, f);
+        int r = read_secret(k, o->ca_secret, &k->ca, f);
 
         if (!r)
-                r = read_secret(k, o->serving_secret, &k->serving, &k->serving_version, f);
+                r = read_secret(k, o->serving_secret, &k->serving, f);
+        if (!r)
+                r = check_bundle(k, f);
         if (r)
                 return r;
-        k->in.ca = judge(&k->ca, NULL, NULL, "CA");
-        k->in.serving = judge(&k->serving, k->ca.cert, (const char *const *)k->names, "serving");
-        if (k->in.serving.state == RENEW_GOOD)
+        k->in.ca = judge_ca(&k->ca);
+        k->in.has_old = k->ca.trusted && old_of(k->ca.trusted);
+        k->in.serving = judge_serving(k);
+        if (k->in.serving.state >= RENEW_BY_OLD)
                 series_set(o->expiry, (double)k->in.serving.not_after_s);
         return 0;
 }
 
+/* A Secret is described by people who look for the reason of refused objects. One event for each
+ * certificate. */
+static void warn_of_expiry(const struct keeper *k) {
+        const struct keeper_opts *o = k->opts;
+        char key[32]; /* a 64-bit number */
+        const struct event event = {
+                .regarding = { "v1", "Secret", o->namespace_, o->serving_secret, k->serving.uid,
+                               k->serving.version },
+                .warning = true,
+                .reason = "CertificateExpiring",
+                .action = "Renew",
+                .note = "The webhook's serving certificate is about to expire and could not be "
+                        "renewed: see the reconciler's log",
+                .key = key,
+        };
+        const struct event_reporter reporter = {
+                .controller = "dbupgrade.subbug.learning/dbupgrade-certs",
+                .instance = o->instance,
+                .field_manager = "dbupgrade-certs",
+        };
+        struct fault f = FAULT_INIT;
+
+        (void)snprintf(key, sizeof(key), "%lld", (long long)k->in.serving.not_after_s);
+        if (event_post(o->kube, &event, &reporter, clock_wall_us(o->clock), &f))
+                log_warning("an event was lost", LOG_STR("reason", event.reason),
+                            LOG_STR("error", f.text));
+}
+
 /* A JSON patch that sets caBundle of those webhooks that lack it. The tests pin the position to the
  * name, and the resourceVersion the whole. */
-static int bundle_patch(const cJSON *tree, const char *ca_cert, char **ret_patch, struct fault *f) {
+static int bundle_patch(const cJSON *tree, const char *trusted, char **ret_patch, struct fault *f) {
         CLEANUP(strbuf_done) struct strbuf out = STRBUF_INIT(KEEPER_BODY_MAX);
         struct json_writer w = JSON_WRITER_INIT(&out);
         const cJSON *webhook;
@@ -221,13 +321,13 @@ static int bundle_patch(const cJSON *tree, const char *ca_cert, char **ret_patch
                 char path[64]; /* the fixed words and an int */
 
                 (void)snprintf(path, sizeof(path), "/webhooks/%d/clientConfig/caBundle", index++);
-                if (bundle && strcmp(bundle, ca_cert) == 0)
+                if (bundle && strcmp(bundle, trusted) == 0)
                         continue;
                 wrong++;
                 json_object(&w);
                 json_kv_string(&w, "op", "add");
                 json_kv_string(&w, "path", path);
-                put_base64(&w, "value", ca_cert);
+                put_base64(&w, "value", trusted);
                 json_end_object(&w);
         }
         json_end_array(&w);
@@ -256,8 +356,8 @@ static int read_configuration(struct keeper *k, int which, struct fault *f) {
         if (r)
                 return fault_wrap(f, r > 0 ? -FAULT_DENIED : r, "read %s", names[which]);
         r = json_parse(response.body.ptr, response.body.len, &tree, f);
-        if (!r && k->ca.cert)
-                r = bundle_patch(tree, k->ca.cert, &k->bundle_patches[which], f);
+        if (!r && k->ca.trusted)
+                r = bundle_patch(tree, k->ca.trusted, &k->bundle_patches[which], f);
         k->in.bundles[which] = k->bundle_patches[which] ? RENEW_OTHER_BUNDLE : RENEW_OUR_BUNDLE;
         return r;
 }
@@ -265,7 +365,7 @@ static int read_configuration(struct keeper *k, int which, struct fault *f) {
 /* ---- writing ---- */
 
 static void put_secret(const struct keeper *k, struct json_writer *w, const char *name,
-                       const char *version, const struct cert_pair *pair, const char *ca_cert) {
+                       const char *version, const struct cert_pair *pair, const char *trusted) {
         json_object(w);
         json_kv_string(w, "apiVersion", "v1");
         json_kv_string(w, "kind", "Secret");
@@ -283,7 +383,7 @@ static void put_secret(const struct keeper *k, struct json_writer *w, const char
         json_kv_object(w, "data");
         put_base64(w, "tls.crt", pair->cert);
         put_base64(w, "tls.key", pair->key);
-        put_base64(w, "ca.crt", ca_cert);
+        put_base64(w, "ca.crt", trusted);
         json_end_object(w);
         json_end_object(w);
 }
@@ -291,7 +391,7 @@ static void put_secret(const struct keeper *k, struct json_writer *w, const char
 /* Creates the Secret, or replaces the one of that version. Somebody else's write meanwhile (409) is
  * no fault: the next pass reads it. */
 static int write_secret(struct keeper *k, const char *name, const char *version,
-                        const struct cert_pair *pair, const char *ca_cert, struct fault *f) {
+                        const struct cert_pair *pair, const char *trusted, struct fault *f) {
         CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
         CLEANUP(strbuf_wipe) struct strbuf body = STRBUF_INIT(KEEPER_BODY_MAX);
         CLEANUP(free_p) char *path = NULL;
@@ -300,7 +400,7 @@ static int write_secret(struct keeper *k, const char *name, const char *version,
                                         .query = KEEPER_FIELD_MANAGER };
         int r = secret_path(k, version ? name : NULL, &path, f);
 
-        put_secret(k, &w, name, version, pair, ca_cert);
+        put_secret(k, &w, name, version, pair, trusted);
         if (!r)
                 r = strbuf_check(&body, f);
         if (r)
@@ -317,21 +417,49 @@ static int write_secret(struct keeper *k, const char *name, const char *version,
         return 0;
 }
 
+/* The CA that is replaced: the present one, or when that is lost, the one that the serving
+ * certificate says and proves to be by. NULL: nobody has to be trusted any longer. */
+static const char *replaced_ca(const struct keeper *k) {
+        struct cert_facts facts;
+
+        if (k->in.ca.state == RENEW_GOOD)
+                return now_s(k) < k->in.ca.not_after_s ? k->ca.pair.cert : NULL;
+        if (k->serving.trusted && k->serving.pair.cert && k->serving.pair.key &&
+            issue_check(&k->serving.pair, k->serving.trusted, (const char *const *)k->names, &facts,
+                        NULL) == 0)
+                return k->serving.trusted;
+        return NULL;
+}
+
 static int write_ca(struct keeper *k, struct fault *f) {
         CLEANUP(cert_pair_done) struct cert_pair ca = { .cert = NULL };
+        CLEANUP(strbuf_done) struct strbuf trusted = STRBUF_INIT(KEEPER_BODY_MAX);
         const struct keeper_opts *o = k->opts;
-        int r = issue_ca(clock_wall_s(o->clock), o->ca_lifetime_s, &ca, f);
+        const char *replaced = replaced_ca(k);
+        int r = issue_ca(now_s(k), o->ca_lifetime_s, &ca, f);
 
-        return r ? r : write_secret(k, o->ca_secret, k->ca_version, &ca, ca.cert, f);
+        if (r)
+                return r;
+        strbuf_str(&trusted, ca.cert);
+        if (replaced)
+                strbuf_str(&trusted, replaced);
+        r = strbuf_check(&trusted, f);
+        return r ? r : write_secret(k, o->ca_secret, k->ca.version, &ca, trusted.ptr, f);
+}
+
+static int drop_old(struct keeper *k, struct fault *f) {
+        return write_secret(k, k->opts->ca_secret, k->ca.version, &k->ca.pair, k->ca.pair.cert, f);
 }
 
 static int write_serving(struct keeper *k, struct fault *f) {
         CLEANUP(cert_pair_done) struct cert_pair leaf = { .cert = NULL };
         const struct keeper_opts *o = k->opts;
-        int r = issue_leaf(&k->ca, (const char *const *)k->names, clock_wall_s(o->clock),
-                           o->leaf_lifetime_s, &leaf, f);
+        int r = issue_leaf(&k->ca.pair, (const char *const *)k->names, now_s(k), o->leaf_lifetime_s,
+                           &leaf, f);
 
-        return r ? r : write_secret(k, o->serving_secret, k->serving_version, &leaf, k->ca.cert, f);
+        return r ? r
+                 : write_secret(k, o->serving_secret, k->serving.version, &leaf, k->ca.pair.cert,
+                                f);
 }
 
 static int patch_bundle(struct keeper *k, int which, struct fault *f) {
@@ -366,7 +494,10 @@ int keeper_pass(const struct keeper_opts *opts, int64_t *ret_again_ms, struct fa
                 r = read_configuration(&k, i, f);
         if (r)
                 return r;
-        k.in.now_s = clock_wall_s(opts->clock);
+        k.in.now_s = now_s(&k);
+        k.in.propagation_s = opts->propagation_s;
+        if (renew_is_late(&k.in.serving, k.in.now_s))
+                warn_of_expiry(&k);
         step = renew_decide(&k.in);
         *ret_again_ms = 0;
         switch (step.action) {
@@ -380,6 +511,8 @@ int keeper_pass(const struct keeper_opts *opts, int64_t *ret_again_ms, struct fa
                 return write_serving(&k, f);
         case RENEW_PATCH_BUNDLE:
                 return patch_bundle(&k, step.which, f);
+        case RENEW_DROP_OLD:
+                return drop_old(&k, f);
         }
         return fault_set(f, FAULT_BUG, "a step that is none");
 }

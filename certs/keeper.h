@@ -24,6 +24,8 @@ struct keeper_opts {
         const char *ca_secret;      /* kubernetes.io/tls; only the reconciler may read it */
         const char *validating_configuration, *mutating_configuration;
         int64_t ca_lifetime_s, leaf_lifetime_s;
+        int64_t propagation_s;   /* see renew.h; RENEW_PROPAGATIONS_MIN times it fit into both */
+        const char *instance;    /* reportingInstance of events: the Pod's name */
         const struct kube *kube; /* of the keeper's thread */
         const struct clock *clock;
         struct series *expiry; /* gauge: when the serving certificate ends; NULL: none */

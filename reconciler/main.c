@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "certs/keeper_loop.h"
+#include "certs/renew.h"
 #include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "common/base/flags.h"
@@ -27,7 +28,7 @@ struct options {
         int64_t workers;
         const char *metrics_address, *health_address, *log_level, *log_format;
         const char *cert_mode, *operator_namespace, *cluster_domain;
-        int64_t ca_lifetime_ms, leaf_lifetime_ms;
+        int64_t ca_lifetime_ms, leaf_lifetime_ms, cert_propagation_ms;
         struct keeper_opts keeper;
 };
 
@@ -66,12 +67,18 @@ static int parse(struct options *o, int argc, char **argv, struct fault *f) {
                 { "Webhook certificates", "cluster-domain", FLAG_STRING, &o->cluster_domain,
                   "cluster.local", "The cluster's DNS domain.", 0, 0 },
                 { "Webhook certificates", "ca-lifetime", FLAG_DURATION, &o->ca_lifetime_ms,
-                  "87600h", "How long a new CA is valid; made anew when a third is left.", 60000,
+                  "87600h", "How long a new CA is valid; replaced when a third is left.", 30000,
                   100 * YEAR_MS },
                 { "Webhook certificates", "cert-lifetime", FLAG_DURATION, &o->leaf_lifetime_ms,
                   "2160h",
                   "How long a new serving certificate is valid; made anew when a third is left.",
-                  60000, 100 * YEAR_MS },
+                  30000, 100 * YEAR_MS },
+                { "Webhook certificates", "cert-propagation", FLAG_DURATION,
+                  &o->cert_propagation_ms, "2m",
+                  "How long a change takes to reach every API server and webhook (the kubelet needs "
+                  "up to 90 s); waited for between the steps of a new CA. Lifetimes must be six "
+                  "times as long.",
+                  0, YEAR_MS },
                 { "Operation", "metrics-bind-address", FLAG_STRING, &o->metrics_address, ":8080",
                   "Where /metrics is served; 0: nowhere.", 0, 0 },
                 { "Operation", "health-probe-bind-address", FLAG_STRING, &o->health_address,
@@ -91,10 +98,16 @@ static int parse(struct options *o, int argc, char **argv, struct fault *f) {
 }
 
 /* Return: 0, -FAULT_INVALID. */
-static int check_cert_mode(const struct options *o, struct fault *f) {
+static int check_cert_flags(const struct options *o, struct fault *f) {
         if (strcmp(o->cert_mode, "none") != 0 && strcmp(o->cert_mode, "self-managed") != 0)
                 return fault_set(f, FAULT_INVALID, "--cert-mode=%s: must be self-managed or none",
                                  o->cert_mode);
+        if (o->ca_lifetime_ms < RENEW_PROPAGATIONS_MIN * o->cert_propagation_ms ||
+            o->leaf_lifetime_ms < RENEW_PROPAGATIONS_MIN * o->cert_propagation_ms)
+                return fault_set(f, FAULT_INVALID,
+                                 "--ca-lifetime and --cert-lifetime must be at least %d times "
+                                 "--cert-propagation",
+                                 RENEW_PROPAGATIONS_MIN);
         return 0;
 }
 
@@ -123,6 +136,8 @@ static int start_keeper(struct options *o, const struct kube_config *config,
         o->keeper.cluster_domain = o->cluster_domain;
         o->keeper.ca_lifetime_s = o->ca_lifetime_ms / 1000;
         o->keeper.leaf_lifetime_s = o->leaf_lifetime_ms / 1000;
+        o->keeper.propagation_s = o->cert_propagation_ms / 1000;
+        o->keeper.instance = o->instance;
         o->keeper.kube = ret_kube;
         o->keeper.clock = clock_system();
         o->keeper.expiry = meters->cert_expiry;
@@ -205,6 +220,7 @@ int main(int argc, char **argv) {
                 .cluster_domain = "cluster.local",
                 .ca_lifetime_ms = 10 * YEAR_MS,
                 .leaf_lifetime_ms = 90 * DAY_MS,
+                .cert_propagation_ms = 120000,
                 .keeper = {
                         .service_name = "dbupgrade-webhook-service",
                         .serving_secret = "dbupgrade-webhook-cert",
@@ -223,7 +239,7 @@ int main(int argc, char **argv) {
         if (r == FLAGS_E_EXIT)
                 return EXIT_SUCCESS;
         if (!r)
-                r = check_cert_mode(&o, &f);
+                r = check_cert_flags(&o, &f);
         if (!r)
                 r = log_start("reconciler", o.log_level, o.log_format, &f);
         if (r) {

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The keeper against a small cluster: two Secrets, two webhook configurations, a clock. */
+#include "certs/keeper.h"
+
+#include <check.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "certs/issue.h"
+#include "common/base/clock.h"
+#include "common/base/fault.h"
+#include "common/json/json_get.h"
+#include "common/kube/kube.h"
+#include "tests/fake/fake_kube.h"
+
+#define PROPAGATION_S 5
+#define LIFE_S        30
+#define HISTORY       4096
+
+enum { CA, SERVING, SECRETS };
+enum { VALIDATING, MUTATING, CONFIGURATIONS };
+
+struct cluster {
+        struct fake_kube *fake;
+        struct kube kube;
+        int64_t now_s;
+        char *secrets[SECRETS]; /* data as JSON; NULL: no such Secret */
+        int versions[SECRETS];
+        char *bundles[CONFIGURATIONS]; /* PEM; "" at first */
+        int events, conflicts, writes;
+        /* What was served and trusted at each second. */
+        char *served[HISTORY], *trusted[CONFIGURATIONS][HISTORY];
+};
+
+static int64_t mono_us(void *ctx) {
+        return ((struct cluster *)ctx)->now_s * 1000000;
+}
+
+static int64_t boot_ms(void *ctx) {
+        return ((struct cluster *)ctx)->now_s * 1000;
+}
+
+static char *decode(const char *base64) {
+        size_t len = strlen(base64);
+        char *text = calloc(1, len + 1);
+        int n = EVP_DecodeBlock((unsigned char *)text, (const unsigned char *)base64, (int)len);
+
+        ck_assert_int_ge(n, 0);
+        return text;
+}
+
+static const char *const secret_names[] = { "the-ca", "the-cert" };
+
+static bool answer_secret(struct cluster *c, const struct kube_request *request,
+                          struct kube_response *response) {
+        CLEANUP(cJSON_Delete_p) cJSON *tree = NULL;
+        int which = 0;
+
+        if (request->body)
+                ck_assert_int_eq(json_parse(request->body, request->body_len, &tree, NULL), 0);
+        while (which < SECRETS &&
+               !strstr(tree ? json_string_at(tree, "metadata.name") : request->path,
+                       secret_names[which]))
+                which++;
+        ck_assert_int_lt(which, SECRETS);
+        if (request->method == KUBE_GET) {
+                char *text = NULL;
+
+                if (!c->secrets[which])
+                        return false; /* 404 */
+                ck_assert_int_gt(asprintf(&text,
+                                          "{\"metadata\":{\"uid\":\"u%d\",\"resourceVersion\":"
+                                          "\"%d\"},\"data\":%s}",
+                                          which, c->versions[which], c->secrets[which]),
+                                 0);
+                fake_kube_reply(response, 200, text);
+                free(text);
+                return true;
+        }
+        if (c->conflicts > 0 && c->conflicts--) {
+                fake_kube_reply(response, 409, "{\"kind\":\"Status\",\"reason\":\"Conflict\"}");
+                return true;
+        }
+        ck_assert(request->method == (c->secrets[which] ? KUBE_PUT : KUBE_POST));
+        ck_assert_str_eq(json_string_at(tree, "type"), "kubernetes.io/tls");
+        if (c->secrets[which])
+                ck_assert_int_eq(atoi(json_string_at(tree, "metadata.resourceVersion")),
+                                 c->versions[which]);
+        free(c->secrets[which]);
+        c->secrets[which] = cJSON_PrintUnformatted(json_member(tree, "data"));
+        c->versions[which]++;
+        c->writes++;
+        fake_kube_reply(response, 200, "{}");
+        return true;
+}
+
+static bool answer_configuration(struct cluster *c, const struct kube_request *request,
+                                 struct kube_response *response) {
+        int which = strstr(request->path, "/validating") ? VALIDATING : MUTATING;
+        CLEANUP(cJSON_Delete_p) cJSON *tree = NULL;
+
+        if (request->method == KUBE_GET) {
+                unsigned char *coded = calloc(1, strlen(c->bundles[which]) * 2 + 4);
+                char *text = NULL;
+
+                EVP_EncodeBlock(coded, (unsigned char *)c->bundles[which],
+                                (int)strlen(c->bundles[which]));
+                ck_assert_int_gt(asprintf(&text,
+                                          "{\"metadata\":{\"resourceVersion\":\"1\"},\"webhooks\":"
+                                          "[{\"clientConfig\":{\"caBundle\":\"%s\"}}]}",
+                                          (char *)coded),
+                                 0);
+                fake_kube_reply(response, 200, text);
+                free(text);
+                free(coded);
+                return true;
+        }
+        ck_assert_int_eq(request->method, KUBE_PATCH);
+        ck_assert_int_eq(json_parse(request->body, request->body_len, &tree, NULL), 0);
+        free(c->bundles[which]);
+        c->bundles[which] = decode(json_string_at(cJSON_GetArrayItem(tree, 1), "value"));
+        c->writes++;
+        fake_kube_reply(response, 200, "{}");
+        return true;
+}
+
+static bool answer(void *ctx, const struct kube_request *request, struct kube_response *response,
+                   int *ret_result) {
+        struct cluster *c = ctx;
+
+        (void)ret_result;
+        if (strstr(request->path, "/secrets"))
+                return answer_secret(c, request, response);
+        if (strstr(request->path, "webhookconfigurations"))
+                return answer_configuration(c, request, response);
+        ck_assert_ptr_nonnull(strstr(request->path, "/events"));
+        c->events++;
+        fake_kube_reply(response, 201, "{}");
+        return true;
+}
+
+static struct cluster *cluster_new(void) {
+        struct cluster *c = calloc(1, sizeof(*c));
+
+        c->fake = fake_kube_new();
+        c->kube = fake_kube_client(c->fake);
+        /* issue_check reads no clock, so any time will do. */
+        c->now_s = (int64_t)time(NULL);
+        for (int i = 0; i < CONFIGURATIONS; i++)
+                c->bundles[i] = strdup("");
+        fake_kube_set_hook(c->fake, answer, c);
+        return c;
+}
+
+static void cluster_free(struct cluster *c) {
+        for (int i = 0; i < SECRETS; i++)
+                free(c->secrets[i]);
+        for (int i = 0; i < CONFIGURATIONS; i++) {
+                free(c->bundles[i]);
+                for (int k = 0; k < HISTORY; k++)
+                        free(c->trusted[i][k]);
+        }
+        for (int k = 0; k < HISTORY; k++)
+                free(c->served[k]);
+        fake_kube_free(c->fake);
+        free(c);
+}
+
+/* One pass. Return: seconds until the next. */
+static int64_t pass(struct cluster *c) {
+        struct clock clock = { mono_us, boot_ms, mono_us, c };
+        struct keeper_opts opts = {
+                .namespace_ = "ops",
+                .service_name = "hook",
+                .cluster_domain = "cluster.local",
+                .serving_secret = secret_names[SERVING],
+                .ca_secret = secret_names[CA],
+                .validating_configuration = "v",
+                .mutating_configuration = "m",
+                .ca_lifetime_s = 3L * LIFE_S,
+                .leaf_lifetime_s = LIFE_S,
+                .propagation_s = PROPAGATION_S,
+                .instance = "pod",
+                .kube = &c->kube,
+                .clock = &clock,
+        };
+        int64_t again_ms = -1;
+        struct fault f = FAULT_INIT;
+
+        ck_assert_msg(keeper_pass(&opts, &again_ms, &f) == 0, "%s", f.text);
+        ck_assert_int_ge(again_ms, 0);
+        return again_ms / 1000;
+}
+
+/* Passes until one waits. */
+static int64_t settle(struct cluster *c) {
+        for (int i = 0; i < 20; i++) {
+                int64_t again_s = pass(c);
+
+                if (again_s > 0)
+                        return again_s;
+        }
+        ck_abort_msg("it never waits");
+        return 0;
+}
+
+static char *member(const struct cluster *c, int which, const char *name) {
+        cJSON *tree = cJSON_Parse(c->secrets[which]);
+        const cJSON *item;
+        char *text = NULL;
+
+        cJSON_ArrayForEach (item, tree)
+                if (strcmp(item->string, name) == 0)
+                        text = decode(item->valuestring);
+        cJSON_Delete(tree);
+        return text;
+}
+
+static int count(const char *text, const char *part) {
+        int n = 0;
+
+        while ((text = strstr(text, part))) {
+                n++;
+                text++;
+        }
+        return n;
+}
+
+#define PEM_BEGIN "-----BEGIN CERTIFICATE-----"
+
+/* Whether one of the bundle's certificates signed it, and it is valid. */
+static bool is_trusted(const char *cert, const char *key, const char *bundle, int64_t now_s) {
+        const struct cert_pair pair = { (char *)cert, (char *)key };
+        struct cert_facts facts;
+
+        for (const char *ca = strstr(bundle, PEM_BEGIN); ca; ca = strstr(ca + 1, PEM_BEGIN))
+                if (issue_check(&pair, ca, NULL, &facts, NULL) == 0 && now_s < facts.not_after_s)
+                        return true;
+        return false;
+}
+
+START_TEST(an_empty_cluster_gets_everything) {
+        struct cluster *c = cluster_new();
+        char *ca, *cert, *key;
+
+        (void)settle(c);
+        ca = member(c, CA, "tls.crt");
+        cert = member(c, SERVING, "tls.crt");
+        key = member(c, SERVING, "tls.key");
+        ck_assert_str_eq(c->bundles[VALIDATING], ca);
+        ck_assert_str_eq(c->bundles[MUTATING], ca);
+        ck_assert(is_trusted(cert, key, ca, c->now_s));
+        ck_assert_int_eq(c->writes, 4);
+        (void)settle(c);
+        ck_assert_int_eq(c->writes, 4);
+        free(ca);
+        free(cert);
+        free(key);
+        cluster_free(c);
+}
+END_TEST
+
+START_TEST(an_emptied_bundle_is_repaired) {
+        struct cluster *c = cluster_new();
+        char *before;
+
+        (void)settle(c);
+        before = c->bundles[MUTATING];
+        c->bundles[MUTATING] = strdup("");
+        (void)settle(c);
+        ck_assert_str_eq(c->bundles[MUTATING], before);
+        ck_assert_int_eq(c->writes, 5);
+        free(before);
+        cluster_free(c);
+}
+END_TEST
+
+START_TEST(somebody_else_writes_first) {
+        struct cluster *c = cluster_new();
+
+        c->conflicts = 3;
+        (void)settle(c);
+        ck_assert_int_eq(c->writes, 4);
+        ck_assert_int_eq(c->conflicts, 0);
+        cluster_free(c);
+}
+END_TEST
+
+/* The CA's key is lost: what is served stays trusted until what follows is. */
+START_TEST(a_lost_ca_is_replaced_with_overlap) {
+        struct cluster *c = cluster_new();
+        char *cert, *key;
+
+        (void)settle(c);
+        cert = member(c, SERVING, "tls.crt");
+        key = member(c, SERVING, "tls.key");
+        free(c->secrets[CA]);
+        c->secrets[CA] = NULL;
+        (void)settle(c);
+        ck_assert_int_eq(count(c->bundles[VALIDATING], PEM_BEGIN), 2);
+        ck_assert(is_trusted(cert, key, c->bundles[VALIDATING], c->now_s));
+        free(cert);
+        cert = member(c, SERVING, "tls.key");
+        ck_assert_str_eq(cert, key); /* not replaced yet */
+        c->now_s += PROPAGATION_S;
+        (void)settle(c);
+        c->now_s += PROPAGATION_S;
+        (void)settle(c);
+        ck_assert_int_eq(count(c->bundles[MUTATING], PEM_BEGIN), 1);
+        free(cert);
+        free(key);
+        cluster_free(c);
+}
+END_TEST
+
+START_TEST(garbage_is_replaced) {
+        struct cluster *c = cluster_new();
+
+        (void)settle(c);
+        for (int i = 0; i < SECRETS; i++) {
+                free(c->secrets[i]);
+                c->secrets[i] = strdup("{\"tls.crt\":\"Z2FyYmFnZQ==\",\"tls.key\":\"!\","
+                                       "\"ca.crt\":\"Z2FyYmFnZQ==\"}");
+        }
+        (void)settle(c);
+        ck_assert_int_eq(count(c->bundles[VALIDATING], PEM_BEGIN), 1);
+        cluster_free(c);
+}
+END_TEST
+
+/* Of what is served now or was up to a propagation ago, everything is trusted by every bundle that
+ * an API server may still have: through several CAs, second by second. */
+START_TEST(at_no_moment_is_a_certificate_met_without_trust) {
+        struct cluster *c = cluster_new();
+        char *first = NULL, *last = NULL;
+        int64_t next_s = 0;
+        int replaced = 0;
+
+        for (int t = 0; t < 20 * LIFE_S; t++, c->now_s++) {
+                char *cert, *key, *pair;
+
+                if (next_s <= t)
+                        next_s = t + settle(c);
+                cert = member(c, SERVING, "tls.crt");
+                key = member(c, SERVING, "tls.key");
+                ck_assert_int_gt(asprintf(&pair, "%s%s", cert, key), 0);
+                c->served[t] = pair;
+                for (int i = 0; i < CONFIGURATIONS; i++)
+                        c->trusted[i][t] = strdup(c->bundles[i]);
+                free(cert);
+                free(key);
+                for (int back = t >= PROPAGATION_S ? t - PROPAGATION_S + 1 : 0; back <= t; back++)
+                        for (int i = 0; i < CONFIGURATIONS; i++) {
+                                const char *old = c->served[back], *now = c->served[t];
+
+                                ck_assert_msg(is_trusted(old, strstr(old, "-----BEGIN PRIVATE"),
+                                                         c->trusted[i][t], c->now_s),
+                                              "second %d: what was served in %d", t, back);
+                                ck_assert_msg(is_trusted(now, strstr(now, "-----BEGIN PRIVATE"),
+                                                         c->trusted[i][back], c->now_s),
+                                              "second %d: by the bundle of %d", t, back);
+                        }
+                free(last);
+                last = member(c, CA, "tls.crt");
+                if (!first || strcmp(first, last) != 0) {
+                        free(first);
+                        first = strdup(last);
+                        replaced++;
+                }
+        }
+        ck_assert_int_ge(replaced, 4);
+        ck_assert_int_eq(c->events, 0);
+        free(first);
+        free(last);
+        cluster_free(c);
+}
+END_TEST
+
+START_TEST(an_expiring_certificate_is_told) {
+        struct cluster *c = cluster_new();
+
+        (void)settle(c);
+        c->now_s += LIFE_S - 2;
+        (void)pass(c);
+        ck_assert_int_eq(c->events, 1);
+        cluster_free(c);
+}
+END_TEST
+
+int main(void) {
+        Suite *suite = suite_create("keeper");
+        TCase *tcase = tcase_create("keeper");
+        SRunner *runner = srunner_create(suite);
+        int failed;
+
+        suite_add_tcase(suite, tcase);
+        tcase_set_timeout(tcase, 120);
+        tcase_add_test(tcase, an_empty_cluster_gets_everything);
+        tcase_add_test(tcase, an_emptied_bundle_is_repaired);
+        tcase_add_test(tcase, somebody_else_writes_first);
+        tcase_add_test(tcase, a_lost_ca_is_replaced_with_overlap);
+        tcase_add_test(tcase, garbage_is_replaced);
+        tcase_add_test(tcase, at_no_moment_is_a_certificate_met_without_trust);
+        tcase_add_test(tcase, an_expiring_certificate_is_told);
+        srunner_run_all(runner, CK_NORMAL);
+        failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
