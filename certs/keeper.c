@@ -234,7 +234,9 @@ static struct renew_pair judge_serving(const struct keeper *k) {
 
         if (!pair->cert || !pair->key)
                 return (struct renew_pair){ .state = RENEW_ABSENT };
-        if (k->ca.pair.cert && issue_check(pair, k->ca.pair.cert, names, &facts, &f) == 0)
+        if (!k->ca.pair.cert)
+                return (struct renew_pair){ .state = RENEW_BROKEN };
+        if (issue_check(pair, k->ca.pair.cert, names, &facts, &f) == 0)
                 return pair_of(RENEW_GOOD, &facts);
         if (old && issue_check(pair, old, names, &facts, NULL) == 0)
                 return pair_of(RENEW_BY_OLD, &facts);
