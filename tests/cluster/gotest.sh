@@ -16,6 +16,7 @@ gotest() {
 	passed=$(gotest_count pass) failed=$(gotest_count fail)
 	# A package that does not build, or that ends early, has no test that could fail.
 	[ "$gotest_status" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
+	[ "$failed" -eq 0 ] || echo "All of it: jq -rj 'select(.Output) | .Output' $json"
 }
 
 # gotest_count ACTION: how many tests without others below them ended so.

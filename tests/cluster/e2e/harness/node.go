@@ -4,6 +4,7 @@ package harness
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -133,6 +134,28 @@ func (n *Node) Exec(command ...string) (string, error) {
 		err = fmt.Errorf("%s: %w", strings.Join(command, " "), err)
 	}
 	return string(out), err
+}
+
+// WithoutAPIServer calls f while the API server is gone, as if its machine had failed.
+func (n *Node) WithoutAPIServer(t testing.TB, f func()) {
+	t.Helper()
+	host, err := url.Parse(n.Config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := os.ReadFile(filepath.Join(n.dir, "run", "kube-apiserver.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Exec("kill", "-9", strings.TrimSpace(string(pid))); err != nil {
+		t.Fatal(err)
+	}
+	f()
+	// The address of Pods' API server is that of up-node.sh.
+	_, err = n.Exec("env", "IP=10.244.0.1", "KUBE="+Kube(), Root("tests", "cluster", "up-controlplane.sh"), n.dir, host.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Pids are the process ids of a program on the node, for Exec.

@@ -5,6 +5,7 @@
 package node
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ func migrations(t *testing.T) {
 		{"a key is missing in the Secret", keyMissing},
 		{"a wrong password, and a retry", wrongPassword},
 		{"a tool that prints the password", toolPrintsPassword},
+		{"a password that is not URL-encoded", passwordNotEncoded},
 		{"a deadline is exceeded", deadlineExceeded},
 		{"a finished Job is deleted", finishedJobDeleted},
 		{"the DBUpgrade is deleted while it runs", deletedWhileRunning},
@@ -159,6 +161,23 @@ func toolPrintsPassword(w *world) {
 	object := w.await(failed, "exit code 3", "cannot use postgres://"+w.ns+":***@postgres."+w.ns+".svc")
 	if code, ok := object.Object["status"].(map[string]any)["lastRun"].(map[string]any)["exitCode"]; !ok || code != int64(3) {
 		w.Errorf("lastRun.exitCode: %v", code)
+	}
+}
+
+// Atlas complains with the whole URL, or with what it takes for a port.
+func passwordNotEncoded(w *world) {
+	w.secret()
+	w.patchURL(w.url(password + "/x"))
+	w.apply("v1")
+	w.await(failed, "postgres://"+w.ns+":***@postgres.", "invalid port")
+	for i, url := range []string{w.url(password + "#x"), w.url(password + " x"), w.url(password) + "\n"} {
+		w.patchURL(url)
+		w.kubectl("annotate", "--overwrite", "dbu", "shop", fmt.Sprint("dbupgrade.subbug.learning/retry=", i))
+		w.awaitRuns(2 + i)
+		w.await(failed, "postgres://"+w.ns+":***")
+	}
+	if text := w.kubectl("get", "dbu,events,jobs", "-o", "yaml"); strings.Contains(text, "horse") {
+		w.Errorf("a part of the password is shown:\n%s", text)
 	}
 }
 

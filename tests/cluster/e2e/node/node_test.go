@@ -5,8 +5,8 @@
 // Package node judges the operator as it is shipped, its image and its manifests, on a whole cluster
 // with the real kubelet, PostgreSQL and Atlas. Each test has a namespace and a database of its own:
 //
-//	go test -count=1 -tags=node ./node
-//	E2E_KEEP=1 go test -count=1 -tags=node -run 'TestNode/migrations/a_typo' -v ./node
+//	go test -count=1 -tags=node -parallel=8 ./node
+//	E2E_KEEP=1 go test -count=1 -tags=node -v -run 'TestNode/starts/a_typo' ./node
 //
 // Needs root. harness.Node says what can be given in the environment.
 package node
@@ -30,6 +30,7 @@ func TestNode(t *testing.T) {
 	t.Run("memory", memory)
 	t.Run("the password is nowhere", passwordNowhere)
 	t.Run("restarts", restarts)
+	t.Run("the API server is gone for a while", apiServerGone)
 	t.Run("the password is nowhere after restarts", passwordNowhere)
 	t.Run("uninstall", uninstall)
 }

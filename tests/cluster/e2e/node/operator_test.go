@@ -61,6 +61,12 @@ func (w *world) survives(blow func()) {
 		"Normal MigrationSucceeded JobSucceeded: Migration completed successfully in …")
 }
 
+// apiServerGone lets a migration end while nobody can hear of it.
+func apiServerGone(t *testing.T) {
+	w := newWorld(t)
+	w.survives(func() { node.WithoutAPIServer(t, func() { time.Sleep(12 * time.Second) }) })
+}
+
 func webhookRollout(w *world) {
 	w.secret()
 	w.apply("v1", "activeDeadlineSeconds: 1000")

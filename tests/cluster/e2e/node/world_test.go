@@ -221,6 +221,17 @@ func (w *world) wantReason(object *unstructured.Unstructured, want string) {
 	}
 }
 
+// awaitRuns waits until so many runs have ended.
+func (w *world) awaitRuns(count int) {
+	w.Helper()
+	harness.Eventually(w, patience, "runs", func() error {
+		if history := harness.History(w.get()); len(history) < count {
+			return fmt.Errorf("%v", history)
+		}
+		return nil
+	})
+}
+
 // wantHistory checks the results of all runs, the newest first.
 func (w *world) wantHistory(want ...string) {
 	w.Helper()
