@@ -133,12 +133,10 @@ int act_set_object(struct pass *p, struct dbupgrade *object, struct fault *f) {
 
 /* Takes an answer that is the object itself: into the pass and into the cache. */
 static int take_object(struct pass *p, const struct kube_response *response, struct fault *f) {
-        CLEANUP(free_p) char *key = NULL;
         struct dbupgrade *object = NULL;
-        int r;
+        int r = cache_learn(p->deps->cache, CACHE_OBJECT, response->body.ptr, response->body.len,
+                            f);
 
-        r = cache_upsert(p->deps->cache, CACHE_OBJECT, response->body.ptr, response->body.len, true,
-                         &key, f);
         if (!r)
                 r = dbupgrade_decode(response->body.ptr, response->body.len, &object, f);
         return r ? r : act_set_object(p, object, f);
@@ -221,12 +219,11 @@ int act_write_status(struct pass *p, const struct dbupgrade_status *next, struct
 static int take_job(struct pass *p, const struct kube_response *response,
                     struct job_record **ret_job, struct fault *f) {
         CLEANUP(job_record_free_p) struct job_record *job = NULL;
-        CLEANUP(free_p) char *key = NULL;
         int r = job_record_decode(response->body.ptr, response->body.len, &job, f);
 
         if (!r)
-                r = cache_upsert(p->deps->cache, CACHE_JOB, response->body.ptr, response->body.len,
-                                 true, &key, f);
+                r = cache_learn(p->deps->cache, CACHE_JOB, response->body.ptr, response->body.len,
+                                f);
         if (r)
                 return r;
         *ret_job = TAKE(job);

@@ -215,6 +215,8 @@ struct news {
         char *name, *text; /* of an object */
         size_t len;
         void *record; /* of a child */
+        bool own_write;
+        unsigned list_mark; /* 0: not of a list */
 };
 
 static void news_done(struct news *news) {
@@ -258,15 +260,18 @@ static void write_compact(struct strbuf *out, const struct json_want wants[KEEP_
         json_end_object(&w);
 }
 
-/* A checked string span as a heap string; NULL when it is none. */
-static char *span_copy(const struct json_span *span) {
-        char *copy = span->text ? malloc(span->len + 1) : NULL;
+/* A checked span as a heap string; NULL when it is no string. Return: 0, -FAULT_NOMEM. */
+static int copy_span(const struct json_span *span, char **ret_text, struct fault *f) {
+        CLEANUP(free_p) char *text = NULL;
 
-        if (copy && !json_span_string(span, copy, span->len + 1)) {
-                free(copy);
-                return NULL;
-        }
-        return copy;
+        if (!span->text)
+                return 0;
+        text = malloc(span->len + 1);
+        if (!text)
+                return fault_set(f, FAULT_NOMEM, "out of memory");
+        if (json_span_string(span, text, span->len + 1))
+                *ret_text = TAKE(text);
+        return 0;
 }
 
 static int object_news(const char *json, size_t len, struct news *news, struct fault *f) {
@@ -286,12 +291,16 @@ static int object_news(const char *json, size_t len, struct news *news, struct f
         CLEANUP(free_p) char *namespace_ = NULL;
         int r = json_check(json, len, wants, KEEP_COUNT, f);
 
+        if (!r)
+                r = copy_span(&wants[KEEP_NAMESPACE].span, &namespace_, f);
+        if (!r)
+                r = copy_span(&wants[KEEP_NAME].span, &news->name, f);
+        if (!r)
+                r = copy_span(&wants[KEEP_UID].span, &news->uid, f);
+        if (!r)
+                r = copy_span(&wants[KEEP_VERSION].span, &news->resource_version, f);
         if (r)
                 return r;
-        namespace_ = span_copy(&wants[KEEP_NAMESPACE].span);
-        news->name = span_copy(&wants[KEEP_NAME].span);
-        news->uid = span_copy(&wants[KEEP_UID].span);
-        news->resource_version = span_copy(&wants[KEEP_VERSION].span);
         if (!namespace_ || !news->name || !news->uid || !news->resource_version)
                 return fault_set(f, FAULT_INVALID,
                                  "a DBUpgrade without name, namespace, uid or resourceVersion");
@@ -303,14 +312,13 @@ static int object_news(const char *json, size_t len, struct news *news, struct f
         return strbuf_take(&text, &news->text, f);
 }
 
-static int child_news(enum cache_kind kind, const char *json, size_t len, struct news *news,
-                      struct fault *f) {
+static int child_news(const char *json, size_t len, struct news *news, struct fault *f) {
         const struct record_meta *meta;
         struct job_record *job;
         struct pod_record *pod;
         int r;
 
-        if (kind == CACHE_JOB) {
+        if (news->kind == CACHE_JOB) {
                 r = job_record_decode(json, len, &job, f);
                 if (r)
                         return r;
@@ -333,18 +341,18 @@ static int child_news(enum cache_kind kind, const char *json, size_t len, struct
 }
 
 /* Fills *news; news->key stays NULL when it is no business of ours. */
-static int news_read(enum cache_kind kind, const char *json, size_t len, struct news *news,
-                     struct fault *f) {
-        news->kind = kind;
-        return kind == CACHE_OBJECT ? object_news(json, len, news, f)
-                                    : child_news(kind, json, len, news, f);
+static int news_read(const char *json, size_t len, struct news *news, struct fault *f) {
+        return news->kind == CACHE_OBJECT ? object_news(json, len, news, f)
+                                          : child_news(json, len, news, f);
 }
 
-static bool is_news(const struct news *news, const char *known_version, bool own_write) {
+static bool is_news(const struct news *news, const char *known_version, unsigned known_mark) {
         bool comparable;
         bool newer = cache_version_newer(news->resource_version, known_version, &comparable);
 
-        return newer && (comparable || !own_write);
+        if (known_mark < news->list_mark)
+                return strcmp(news->resource_version, known_version) != 0;
+        return newer && (comparable || !news->own_write);
 }
 
 static void forget_object(struct cache *c, struct object *object) {
@@ -353,12 +361,12 @@ static void forget_object(struct cache *c, struct object *object) {
         object_done(object);
 }
 
-static bool put_object(struct cache *c, struct entry *entry, struct news *news, bool own_write) {
+static bool put_object(struct cache *c, struct entry *entry, struct news *news) {
         struct object *object = &entry->object;
         unsigned state = 0;
 
         if (object->uid && strcmp(object->uid, news->uid) == 0 &&
-            !is_news(news, object->resource_version, own_write)) {
+            !is_news(news, object->resource_version, object->mark)) {
                 object->mark = c->mark;
                 return false;
         }
@@ -391,15 +399,16 @@ static struct child *child_find(const struct entry *entry, enum cache_kind kind,
 }
 
 /* Return: 0 nothing new, 1 new, -FAULT_NOMEM. */
-static int put_child(struct cache *c, struct entry *entry, struct news *news, bool own_write,
-                     struct fault *f) {
+static int put_child(struct cache *c, struct entry *entry, struct news *news, struct fault *f) {
         struct child *child = child_find(entry, news->kind, news->uid);
 
         if (child) {
                 const struct record_meta *known = child->record;
 
+                bool new = is_news(news, known->resource_version, child->mark);
+
                 child->mark = c->mark;
-                if (!is_news(news, known->resource_version, own_write))
+                if (!new)
                         return 0;
                 free(child->record);
                 child->record = TAKE(news->record);
@@ -415,20 +424,19 @@ static int put_child(struct cache *c, struct entry *entry, struct news *news, bo
         return 1;
 }
 
-static int upsert_locked(struct cache *c, struct news *news, bool own_write, char **ret_key,
-                         struct fault *f) {
+static int upsert_locked(struct cache *c, struct news *news, char **ret_key, struct fault *f) {
         struct entry *entry;
         int r;
 
-        if (is_buried(c, news->uid))
+        if (!news->list_mark && is_buried(c, news->uid))
                 return 0;
         entry = entry_make(c, news->key);
         if (!entry)
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         if (news->kind == CACHE_OBJECT)
-                r = put_object(c, entry, news, own_write);
+                r = put_object(c, entry, news);
         else
-                r = put_child(c, entry, news, own_write, f);
+                r = put_child(c, entry, news, f);
         entry_drop_if_empty(c, entry);
         if (r < 0)
                 return r;
@@ -437,20 +445,32 @@ static int upsert_locked(struct cache *c, struct news *news, bool own_write, cha
         return 0;
 }
 
-int cache_upsert(struct cache *c, enum cache_kind kind, const char *json, size_t len,
-                 bool own_write, char **ret_key, struct fault *f) {
-        CLEANUP(news_done) struct news news = { 0 };
-        int r = news_read(kind, json, len, &news, f);
+static int take_in(struct cache *c, struct news *news, const char *json, size_t len, char **ret_key,
+                   struct fault *f) {
+        int r = news_read(json, len, news, f);
 
-        if (r)
+        if (r || !news->key)
                 return r;
-        *ret_key = NULL;
-        if (!news.key)
-                return 0;
         pthread_mutex_lock(&c->mutex);
-        r = upsert_locked(c, &news, own_write, ret_key, f);
+        r = upsert_locked(c, news, ret_key, f);
         pthread_mutex_unlock(&c->mutex);
         return r;
+}
+
+int cache_upsert(struct cache *c, enum cache_kind kind, const char *json, size_t len,
+                 unsigned list_mark, char **ret_key, struct fault *f) {
+        CLEANUP(news_done) struct news news = { .kind = kind, .list_mark = list_mark };
+
+        *ret_key = NULL;
+        return take_in(c, &news, json, len, ret_key, f);
+}
+
+int cache_learn(struct cache *c, enum cache_kind kind, const char *json, size_t len,
+                struct fault *f) {
+        CLEANUP(news_done) struct news news = { .kind = kind, .own_write = true };
+        CLEANUP(free_p) char *key = NULL;
+
+        return take_in(c, &news, json, len, &key, f);
 }
 
 static void remove_locked(struct cache *c, const struct news *news) {
@@ -477,8 +497,8 @@ static void remove_locked(struct cache *c, const struct news *news) {
 
 int cache_remove(struct cache *c, enum cache_kind kind, const char *json, size_t len,
                  char **ret_key, struct fault *f) {
-        CLEANUP(news_done) struct news news = { 0 };
-        int r = news_read(kind, json, len, &news, f);
+        CLEANUP(news_done) struct news news = { .kind = kind };
+        int r = news_read(json, len, &news, f);
 
         if (r)
                 return r;

@@ -32,18 +32,24 @@ struct cache *cache_new(const struct clock *clock);
 void cache_free(struct cache *c);
 DEFINE_CLEANUP(struct cache *, cache_free)
 
-/* Takes in one object, Job or Pod as JSON: from a watch, a list, or the answer of an own write
- * (own_write: ignored when resourceVersions are no numbers). Return: 0 and the key to be looked at
- * (to be freed), NULL when nothing is new; -FAULT_INVALID, -FAULT_NOMEM. A Job or Pod without our
- * name label is no business of ours: no key. */
+/* Takes in one object, Job or Pod as JSON from a list (its mark; 0: from a watch). What is older
+ * than known is passed over, but of a list that began since, content is the truth: a restored etcd
+ * counts resourceVersions anew. Return: 0 and the key to be looked at (to be freed), NULL when
+ * nothing is new; -FAULT_INVALID, -FAULT_NOMEM. A Job or Pod without our name label is no business
+ * of ours: no key. */
 int cache_upsert(struct cache *c, enum cache_kind kind, const char *json, size_t len,
-                 bool own_write, char **ret_key, struct fault *f) MUST_CHECK;
+                 unsigned list_mark, char **ret_key, struct fault *f) MUST_CHECK;
+
+/* Takes in the answer of an own write or GET, unless the watch was faster (or resourceVersions are
+ * no numbers). Return: 0, or likewise. */
+int cache_learn(struct cache *c, enum cache_kind kind, const char *json, size_t len,
+                struct fault *f) MUST_CHECK;
 
 /* Forgets it, by the last state that the watch gave. Return: likewise. */
 int cache_remove(struct cache *c, enum cache_kind kind, const char *json, size_t len,
                  char **ret_key, struct fault *f) MUST_CHECK;
 
-/* A list begins. Return: the mark for cache_list_end. */
+/* A list begins. Return: its mark, not 0. */
 unsigned cache_list_begin(struct cache *c);
 /* The list of that kind, of one namespace (NULL: all), is complete: what has not been upserted
  * since the mark has vanished. gone(ctx, key) is called for each, outside of the lock. */

@@ -42,7 +42,7 @@ struct watch_thread {
         enum cache_kind kind;
         const char *namespace_; /* NULL: all */
         struct informer *informer;
-        unsigned mark; /* of the list under way */
+        unsigned mark; /* of the list under way; 0: none */
         atomic_bool synced;
         pthread_t thread;
         bool started;
@@ -95,7 +95,7 @@ static void enqueue_listed(struct watch_thread *w, const char *key) {
 static int on_upsert(void *ctx, const char *json, size_t len, struct fault *f) {
         struct watch_thread *w = ctx;
         CLEANUP(free_p) char *key = NULL;
-        int r = cache_upsert(w->controller->cache, w->kind, json, len, false, &key, f);
+        int r = cache_upsert(w->controller->cache, w->kind, json, len, w->mark, &key, f);
 
         if (r == -FAULT_INVALID) {
                 log_error("an object of a watch was passed over", LOG_STR("error", f->text));
@@ -136,6 +136,7 @@ static void on_list_end(void *ctx) {
         struct controller *c = w->controller;
 
         cache_list_end(c->cache, w->kind, w->namespace_, w->mark, on_gone, w);
+        w->mark = 0;
         if (atomic_exchange(&w->synced, true))
                 return;
         pthread_mutex_lock(&c->mutex);
