@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"dbupgrade/tests/cluster/e2e/harness"
 )
 
 var errf = fmt.Errorf
@@ -25,7 +27,7 @@ func TestOnce(t *testing.T) {
 	r.Stop(t)
 	w.start()
 	w.settle()
-	job := text(object, "status", "jobName")
+	job := harness.Text(object, "status", "jobName")
 	w.deleteJob(job, metav1.DeletePropagationBackground)
 	w.jobGone(job)
 	w.settle()
@@ -45,7 +47,7 @@ func TestNotAgainAfterAFailure(t *testing.T) {
 	w.db()
 	r := w.start()
 	w.create("shop", specOf("fail-1"))
-	job := text(w.await("shop", failed), "status", "jobName")
+	job := harness.Text(w.await("shop", failed), "status", "jobName")
 	r.Stop(t)
 	w.start()
 	w.settle()
@@ -71,7 +73,7 @@ func TestRetry(t *testing.T) {
 	w.retry("shop", "1")
 	w.awaitRuns("fail-1", "fail-1")
 	object := w.await("shop", failed)
-	if got := text(object, "status", "lastHandledRetry"); got != "1" {
+	if got := harness.Text(object, "status", "lastHandledRetry"); got != "1" {
 		t.Errorf("lastHandledRetry: %q", got)
 	}
 	w.retry("shop", nil)
@@ -103,7 +105,7 @@ func TestChangesOfTheSpecAtEachMoment(t *testing.T) {
 		w.kubelet.Finish("hang-1", 0)
 		object := w.await("shop", done)
 		w.wantRuns("hang-1", "ok-2")
-		if got := strings.Join(history(object), " "); got != "Succeeded Succeeded" {
+		if got := strings.Join(harness.History(object), " "); got != "Succeeded Succeeded" {
 			t.Errorf("history: %s", got)
 		}
 	})

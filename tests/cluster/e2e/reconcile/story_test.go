@@ -31,9 +31,9 @@ func TestAMigrationSucceeds(t *testing.T) {
 	w.wantEvents("shop", map[string]int{"Normal MigrationStarted": 1, "Normal MigrationInProgress": 1, "Normal MigrationSucceeded": 1})
 	for path, want := range map[string]string{
 		"reason": "MigrationComplete", "appliedImage": image("ok-1"), "lastRun.result": "Succeeded", "lastRun.image": image("ok-1"),
-		"appliedKey": text(object, "status", "lastRun", "runKey"), "jobName": text(object, "status", "lastRun", "jobName"),
+		"appliedKey": harness.Text(object, "status", "lastRun", "runKey"), "jobName": harness.Text(object, "status", "lastRun", "jobName"),
 	} {
-		if got := text(object, append([]string{"status"}, strings.Split(path, ".")...)...); got != want || got == "" {
+		if got := harness.Text(object, append([]string{"status"}, strings.Split(path, ".")...)...); got != want || got == "" {
 			t.Errorf("status.%s: want %q, got %q", path, want, got)
 		}
 	}
@@ -99,8 +99,8 @@ func TestAMigrationFails(t *testing.T) {
 	w.start()
 	w.create("shop", specOf("fail-1"))
 	object := w.await("shop", failed, `relation "users" already exists`, "exit code 1")
-	job := text(object, "status", "jobName")
-	if got := text(object, "status", "reason"); got != "MigrationFailed" {
+	job := harness.Text(object, "status", "jobName")
+	if got := harness.Text(object, "status", "reason"); got != "MigrationFailed" {
 		t.Errorf("status.reason: %s", got)
 	}
 	w.settle()
@@ -109,7 +109,7 @@ func TestAMigrationFails(t *testing.T) {
 	w.image("shop", "ok-2")
 	object = w.await("shop", done)
 	w.wantRuns("fail-1", "ok-2")
-	if got := strings.Join(history(object), " "); got != "Succeeded Failed" {
+	if got := strings.Join(harness.History(object), " "); got != "Succeeded Failed" {
 		t.Errorf("history: %s", got)
 	}
 	w.jobGone(job)
@@ -147,7 +147,7 @@ func TestTheJobIsAsPromised(t *testing.T) {
 		"label":              job.Labels["dbupgrade.subbug.learning/owner-uid"] == string(object.GetUID()),
 		"the Pod's label":    job.Spec.Template.Labels["dbupgrade.subbug.learning/name"] == "shop",
 		"run":                job.Annotations["dbupgrade.subbug.learning/run"] == "1",
-		"run key":            job.Annotations["dbupgrade.subbug.learning/run-key"] == text(object, "status", "lastRun", "runKey"),
+		"run key":            job.Annotations["dbupgrade.subbug.learning/run-key"] == harness.Text(object, "status", "lastRun", "runKey"),
 		"not to be evicted":  job.Spec.Template.Annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false",
 		"logs as last words": c.TerminationMessagePolicy == "FallbackToLogsOnError",
 	} {
@@ -183,12 +183,12 @@ func TestPendingIsExplained(t *testing.T) {
 	w.start()
 	w.create("shop", specOf("typo-1"))
 	object := w.await("shop", running, "ImagePullBackOff", image("typo-1"))
-	if got := text(object, "status", "reason"); got != "ImagePullBackOff" {
+	if got := harness.Text(object, "status", "reason"); got != "ImagePullBackOff" {
 		t.Errorf("status.reason: %s", got)
 	}
 	w.image("shop", "ok-1")
 	object = w.await("shop", done)
-	if got := strings.Join(history(object), " "); got != "Succeeded Superseded" {
+	if got := strings.Join(harness.History(object), " "); got != "Succeeded Superseded" {
 		t.Errorf("history: %s", got)
 	}
 	w.wantRuns("ok-1")
@@ -257,7 +257,7 @@ func TestLongNames(t *testing.T) {
 	}
 	for _, name := range names {
 		object := w.await(name, done)
-		if job := text(object, "status", "jobName"); len(job) > 63 || strings.Contains(job, ".") {
+		if job := harness.Text(object, "status", "jobName"); len(job) > 63 || strings.Contains(job, ".") {
 			t.Errorf("%s: Job %s", name, job)
 		}
 	}

@@ -74,12 +74,12 @@ func TestAQuotaRefusesThePod(t *testing.T) {
 	w.start()
 	w.create("shop", specOf("ok-1"))
 	object := w.await("shop", running, "exceeded quota: limits")
-	if got := text(object, "status", "reason"); got != "FailedCreate" {
+	if got := harness.Text(object, "status", "reason"); got != "FailedCreate" {
 		t.Errorf("status.reason: %s", got)
 	}
 	w.image("shop", "ok-2") // no container has started: superseded
 	harness.Eventually(w, patience, "superseded", func() error {
-		if got := history(w.get("shop")); len(got) == 0 || got[0] != "Superseded" {
+		if got := harness.History(w.get("shop")); len(got) == 0 || got[0] != "Superseded" {
 			return errf("history: %v", got)
 		}
 		return nil

@@ -262,32 +262,9 @@ func (w *world) get(name string) *unstructured.Unstructured {
 	return object
 }
 
-// text is a string member of an object; "" when it is not there.
-func text(object *unstructured.Unstructured, path ...string) string {
-	s, _, _ := unstructured.NestedString(object.Object, path...)
-	return s
+func message(object *unstructured.Unstructured) string {
+	return harness.Text(object, "status", "message")
 }
-
-// row writes the conditions as the rows above do.
-func row(object *unstructured.Unstructured) string {
-	list, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
-	var words []string
-	for _, kind := range []string{"Accepted", "Ready", "Progressing", "Degraded", "Blocked", "Reconciling", "Stalled"} {
-		for _, item := range list {
-			c := item.(map[string]any)
-			switch {
-			case c["type"] != kind:
-			case kind == "Reconciling" || kind == "Stalled":
-				words = append(words, kind)
-			default:
-				words = append(words, fmt.Sprintf("%s=%s/%s", kind, c["status"], c["reason"]))
-			}
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-func message(object *unstructured.Unstructured) string { return text(object, "status", "message") }
 
 // await waits until the object is in a situation, for its newest generation, and returns it.
 func (w *world) await(name, want string, inMessage ...string) *unstructured.Unstructured {
@@ -296,7 +273,7 @@ func (w *world) await(name, want string, inMessage ...string) *unstructured.Unst
 	harness.Eventually(w, patience, name, func() error {
 		object = w.get(name)
 		generation, _, _ := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
-		if got := row(object); got != want || generation != object.GetGeneration() {
+		if got := harness.Conditions(object); got != want || generation != object.GetGeneration() {
 			return fmt.Errorf("generation %d of %d\nwant %s\ngot  %s\nmessage: %s",
 				generation, object.GetGeneration(), want, got, message(object))
 		}
@@ -354,7 +331,7 @@ func (w *world) awaitRun(name, tag string) string {
 		return nil
 	})
 	object := w.await(name, running)
-	return text(object, "status", "jobName")
+	return harness.Text(object, "status", "jobName")
 }
 
 func (w *world) deleteJob(name string, policy metav1.DeletionPropagation) {
@@ -381,16 +358,6 @@ func (w *world) delete(name string, policy metav1.DeletionPropagation) {
 	if err := w.objects.Delete(w.Context(), name, metav1.DeleteOptions{PropagationPolicy: &policy}); err != nil {
 		w.Fatal(err)
 	}
-}
-
-// history lists the results of status.history, newest first.
-func history(object *unstructured.Unstructured) []string {
-	list, _, _ := unstructured.NestedSlice(object.Object, "status", "history")
-	var results []string
-	for _, item := range list {
-		results = append(results, item.(map[string]any)["result"].(string))
-	}
-	return results
 }
 
 // wantEvents waits for exactly these events about an object, each "Type Reason: how often".
