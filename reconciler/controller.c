@@ -65,9 +65,9 @@ struct controller {
         size_t watch_count;
         struct worker *workers;
         size_t worker_count;
-        pthread_mutex_t mutex; /* guards the condition only: synced and stopping are atomic */
+        pthread_mutex_t mutex; /* guards the condition only: what it is about is atomic */
         pthread_cond_t changed;
-        atomic_bool stopping;
+        atomic_bool leading, stopping;
         struct series *states[CONTROLLER_STATES];
 };
 
@@ -131,17 +131,20 @@ static void on_gone(void *ctx, const char *key) {
         enqueue(ctx, key);
 }
 
+static void tell_workers(struct controller *c) {
+        pthread_mutex_lock(&c->mutex);
+        pthread_cond_broadcast(&c->changed);
+        pthread_mutex_unlock(&c->mutex);
+}
+
 static void on_list_end(void *ctx) {
         struct watch_thread *w = ctx;
         struct controller *c = w->controller;
 
         cache_list_end(c->cache, w->kind, w->namespace_, w->mark, on_gone, w);
         w->mark = 0;
-        if (atomic_exchange(&w->synced, true))
-                return;
-        pthread_mutex_lock(&c->mutex);
-        pthread_cond_broadcast(&c->changed);
-        pthread_mutex_unlock(&c->mutex);
+        if (!atomic_exchange(&w->synced, true))
+                tell_workers(c);
 }
 
 static void *watch_main(void *ctx) {
@@ -266,10 +269,11 @@ static void work(struct worker *w, const char *key) {
         series_observe(m->work_seconds, seconds);
 }
 
-/* Waits until every first list is complete. Return: false when the controller stops before. */
-static bool await_sync(struct controller *c) {
+/* Waits until every first list is complete and this process leads. Return: false when the
+ * controller stops before. */
+static bool await_work(struct controller *c) {
         pthread_mutex_lock(&c->mutex);
-        while (!controller_is_synced(c) && !atomic_load(&c->stopping))
+        while (!(controller_is_synced(c) && atomic_load(&c->leading)) && !atomic_load(&c->stopping))
                 pthread_cond_wait(&c->changed, &c->mutex);
         pthread_mutex_unlock(&c->mutex);
         return !atomic_load(&c->stopping);
@@ -282,7 +286,7 @@ static void *worker_main(void *ctx) {
         struct worker *w = ctx;
         struct controller *c = w->controller;
 
-        if (!await_sync(c))
+        if (!await_work(c))
                 return NULL;
         for (;;) {
                 CLEANUP(free_p) char *key = work_queue_take(c->queue);
@@ -391,6 +395,7 @@ int controller_new(const struct controller_opts *opts, struct controller **ret_c
         if (!c)
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         c->opts = *opts;
+        atomic_init(&c->leading, !opts->elected);
         pthread_mutex_init(&c->mutex, NULL);
         pthread_cond_init(&c->changed, NULL);
         c->cache = cache_new(opts->clock);
@@ -424,6 +429,11 @@ int controller_start(struct controller *c, struct fault *f) {
         return error ? fault_set_errno(f, FAULT_IO, error, "start a thread") : 0;
 }
 
+void controller_lead(struct controller *c) {
+        atomic_store(&c->leading, true);
+        tell_workers(c);
+}
+
 bool controller_is_synced(struct controller *c) {
         for (size_t i = 0; i < c->watch_count; i++)
                 if (!atomic_load(&c->watches[i].synced))
@@ -453,9 +463,7 @@ int controller_check_alive(void *controller, struct fault *f) {
 
 void controller_stop(struct controller *c) {
         atomic_store(&c->stopping, true);
-        pthread_mutex_lock(&c->mutex);
-        pthread_cond_broadcast(&c->changed);
-        pthread_mutex_unlock(&c->mutex);
+        tell_workers(c);
         work_queue_stop(c->queue);
         for (size_t i = 0; i < c->watch_count; i++) {
                 if (!c->watches[i].started)

@@ -28,6 +28,7 @@ struct controller_opts {
         const char *selector;          /* of DBUpgrades; NULL: all */
         int64_t workers;
         const char *instance; /* of events: the Pod's name */
+        bool elected;         /* workers wait for controller_lead */
 };
 
 /* All pointers of opts are borrowed until controller_free. Return: 0, -FAULT_INVALID, -FAULT_NOMEM.
@@ -37,6 +38,9 @@ int controller_new(const struct controller_opts *opts, struct controller **ret_c
 
 /* Return: 0, or -FAULT_IO when a thread cannot be made (controller_stop ends those that were). */
 int controller_start(struct controller *c, struct fault *f) MUST_CHECK;
+
+/* From now on workers work. Thread-safe. */
+void controller_lead(struct controller *c);
 
 /* Whether every first list is complete. Thread-safe. */
 bool controller_is_synced(struct controller *c);

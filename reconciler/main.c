@@ -2,6 +2,7 @@
 /* dbupgrade-reconciler: flags, the objects, their order of start and stop. */
 #include <curl/curl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "certs/keeper_loop.h"
 #include "certs/renew.h"
@@ -15,6 +16,7 @@
 #include "common/http/ops.h"
 #include "common/kube/kube_config.h"
 #include "reconciler/controller.h"
+#include "reconciler/election.h"
 #include "reconciler/meters.h"
 
 #define PROGRAM "dbupgrade-reconciler"
@@ -29,6 +31,9 @@ struct options {
         const char *metrics_address, *health_address, *log_level, *log_format;
         const char *cert_mode, *operator_namespace, *cluster_domain;
         int64_t ca_lifetime_ms, leaf_lifetime_ms, cert_propagation_ms;
+        bool elect;
+        const char *lease;
+        int64_t lease_ms, renew_ms, retry_ms;
         struct keeper_opts keeper;
 };
 
@@ -44,12 +49,24 @@ static int parse(struct options *o, int argc, char **argv, struct fault *f) {
                   "A label selector of DBUpgrades.", 0, 0 },
                 { "What to reconcile", "workers", FLAG_INT, &o->workers, "4",
                   "Objects reconciled at the same time.", 1, 64 },
+                { "Leader election", "leader-elect", FLAG_BOOL, &o->elect, "false",
+                  "Work only while holding the Lease, so that several replicas can run.", 0, 0 },
+                { "Leader election", "leader-election-id", FLAG_STRING, &o->lease,
+                  "dbupgrade-controller-manager.subbug.learning",
+                  "The Lease, in --operator-namespace.", 0, 0 },
+                { "Leader election", "leader-election-lease-duration", FLAG_DURATION, &o->lease_ms,
+                  "15s", "How long others wait after the leader's last renewal.", 1000, DAY_MS },
+                { "Leader election", "leader-election-renew-deadline", FLAG_DURATION, &o->renew_ms,
+                  "10s", "How long the leader goes on without a renewal.", 1000, DAY_MS },
+                { "Leader election", "leader-election-retry-period", FLAG_DURATION, &o->retry_ms,
+                  "2s", "The time between two tries.", 100, DAY_MS },
                 { "Webhook certificates", "cert-mode", FLAG_STRING, &o->cert_mode, "none",
                   "self-managed: keep the webhook's certificates and caBundle; none: somebody else "
                   "does.",
                   0, 0 },
                 { "Webhook certificates", "operator-namespace", FLAG_STRING, &o->operator_namespace,
-                  "the Pod's", "The namespace of the webhook's Service and Secrets.", 0, 0 },
+                  "the Pod's",
+                  "The namespace of the Lease and of the webhook's Service and Secrets.", 0, 0 },
                 { "Webhook certificates", "webhook-service-name", FLAG_STRING,
                   &o->keeper.service_name, "dbupgrade-webhook-service", "The webhook's Service.", 0,
                   0 },
@@ -111,45 +128,108 @@ static int check_cert_flags(const struct options *o, struct fault *f) {
         return 0;
 }
 
+/* Of the API server, or of a credential file that cannot be read again. */
 static void on_warning(void *ctx, const char *text) {
         (void)ctx;
-        log_warning("the API server warns", LOG_STR("warning", text));
+        log_warning("a warning about the API server", LOG_STR("warning", text));
 }
 
-/* Starts the keeper when it is asked for; *ret_loop stays NULL otherwise. */
-static int start_keeper(struct options *o, const struct kube_config *config,
-                        const struct kube_curl_opts *base, struct meters *meters,
-                        struct kube *ret_kube, struct keeper_loop **ret_loop, struct fault *f) {
-        struct kube_curl_opts opts = *base;
-        int r;
+/* What begins when this process leads. */
+struct work {
+        struct options *o;
+        struct controller *controller;
+        struct kube keeper_kube;
+        struct keeper_loop *keeper; /* NULL: certificates are somebody else's */
+};
 
-        if (strcmp(o->cert_mode, "none") == 0)
-                return 0;
-        o->keeper.namespace_ = *o->operator_namespace ? o->operator_namespace : config->namespace_;
-        if (!o->keeper.namespace_)
-                return fault_set(f, FAULT_INVALID,
-                                 "--cert-mode=self-managed needs --operator-namespace");
+static void work_done(struct work *w) {
+        keeper_loop_stop(w->keeper);
+        kube_close(&w->keeper_kube);
+}
+
+static int work_new(struct work *w, struct options *o, const struct kube_curl_opts *base,
+                    struct meters *meters, struct fault *f) {
+        struct kube_curl_opts opts = *base;
+
+        w->o = o;
         opts.component = "certs";
-        r = kube_curl_new(&opts, ret_kube, f);
-        if (r)
-                return r;
+        o->keeper.namespace_ = o->operator_namespace;
         o->keeper.cluster_domain = o->cluster_domain;
         o->keeper.ca_lifetime_s = o->ca_lifetime_ms / 1000;
         o->keeper.leaf_lifetime_s = o->leaf_lifetime_ms / 1000;
         o->keeper.propagation_s = o->cert_propagation_ms / 1000;
         o->keeper.instance = o->instance;
-        o->keeper.kube = ret_kube;
+        o->keeper.kube = &w->keeper_kube;
         o->keeper.clock = clock_system();
         o->keeper.expiry = meters->cert_expiry;
-        return keeper_loop_start(&o->keeper, ret_loop, f);
+        return kube_curl_new(&opts, &w->keeper_kube, f);
+}
+
+static void on_leading(void *ctx) {
+        struct work *w = ctx;
+        struct fault f = FAULT_INIT;
+
+        controller_lead(w->controller);
+        if (strcmp(w->o->cert_mode, "none") != 0 &&
+            keeper_loop_start(&w->o->keeper, &w->keeper, &f)) {
+                log_error("cannot go on", LOG_STR("error", f.text));
+                _exit(EXIT_FAILURE);
+        }
+}
+
+static int new_election(const struct options *o, const struct kube_curl_opts *kube,
+                        struct meters *meters, struct work *work, struct election **ret_election,
+                        struct fault *f) {
+        const struct election_opts opts = {
+                .kube = *kube,
+                .namespace_ = o->operator_namespace,
+                .name = o->lease,
+                .instance = o->instance,
+                .duration_ms = o->lease_ms,
+                .renew_ms = o->renew_ms,
+                .retry_ms = o->retry_ms,
+                .leading_gauge = meters->leader,
+                .leading = on_leading,
+                .ctx = work,
+        };
+
+        return o->elect ? election_new(&opts, ret_election, f) : 0;
+}
+
+/* The namespace of what is the operator's own: given, or that of the Pod. */
+static int find_namespace(struct options *o, const struct kube_config *config, struct fault *f) {
+        if (!*o->operator_namespace && config->namespace_)
+                o->operator_namespace = config->namespace_;
+        if (*o->operator_namespace || (strcmp(o->cert_mode, "none") == 0 && !o->elect))
+                return 0;
+        return fault_set(f, FAULT_INVALID,
+                         "--cert-mode=self-managed and --leader-elect need --operator-namespace");
+}
+
+/* Serves and works until a signal comes. */
+static int work_until_stopped(struct work *work, struct election *election, struct meters *meters,
+                              const char *server, struct fault *f) {
+        int r = controller_start(work->controller, f);
+
+        if (!r && election)
+                r = election_start(election, f);
+        if (r)
+                return r;
+        if (!election) {
+                series_set(meters->leader, 1);
+                on_leading(work);
+        }
+        log_info("started", LOG_STR("version", DBUPGRADE_VERSION), LOG_STR("server", server));
+        lifecycle_wait();
+        return 0;
 }
 
 static int run(struct options *o, struct fault *f) {
         CLEANUP(kube_config_done) struct kube_config config = { .server = NULL };
         CLEANUP(meters_free_p) struct meters *meters = NULL;
+        CLEANUP(election_free_p) struct election *election = NULL;
         CLEANUP(controller_free_p) struct controller *controller = NULL;
-        CLEANUP(kube_close) struct kube keeper_kube = { .ops = NULL };
-        CLEANUP(keeper_loop_stop_p) struct keeper_loop *keeper = NULL;
+        CLEANUP(work_done) struct work work = { .o = o };
         CLEANUP(ops_free_p) struct ops *ops = NULL;
         struct kube_curl_opts kube = {
                 .config = &config,
@@ -161,10 +241,19 @@ static int run(struct options *o, struct fault *f) {
         int r = kube_config_load(o->kubeconfig, &config, f);
 
         if (!r)
+                r = find_namespace(o, &config, f);
+        if (!r)
                 r = meters_new(o->workers, &meters, f);
         if (r)
                 return r;
         kube.observer.ctx = meters;
+        r = new_election(o, &kube, meters, &work, &election, f);
+        if (r)
+                return r;
+        if (election) {
+                kube.write_deadline_ms = election_write_deadline_ms;
+                kube.write_deadline_ctx = election;
+        }
         const struct controller_opts controller_opts = {
                 .kube = kube,
                 .clock = clock_system(),
@@ -174,13 +263,18 @@ static int run(struct options *o, struct fault *f) {
                 .selector = *o->selector ? o->selector : NULL,
                 .workers = o->workers,
                 .instance = o->instance,
+                .elected = true, /* on_leading, also without a Lease */
         };
         r = controller_new(&controller_opts, &controller, f);
+        work.controller = controller;
+        if (!r)
+                r = work_new(&work, o, &kube, meters, f);
         if (r)
                 return r;
         const struct ops_check checks[] = {
                 { "worker", controller_check_alive, controller, true },
                 { "informer-sync", controller_check_synced, controller, false },
+                { election ? "leader-election" : NULL, election_check, election, true },
                 { .name = NULL },
         };
         const struct ops_opts ops_opts = {
@@ -191,16 +285,12 @@ static int run(struct options *o, struct fault *f) {
         };
         r = ops_new(&ops_opts, &ops, f);
         if (!r)
-                r = start_keeper(o, &config, &kube, meters, &keeper_kube, &keeper, f);
-        if (!r)
-                r = controller_start(controller, f);
-        if (!r) {
-                series_set(meters->leader, 1);
-                log_info("started", LOG_STR("version", DBUPGRADE_VERSION),
-                         LOG_STR("server", config.server));
-                lifecycle_wait();
-        }
+                r = work_until_stopped(&work, election, meters, config.server, f);
         controller_stop(controller);
+        keeper_loop_stop(TAKE(work.keeper));
+        /* Nobody writes any more: others may begin. */
+        if (election)
+                election_stop(election);
         return r;
 }
 
@@ -217,6 +307,10 @@ int main(int argc, char **argv) {
                 .log_format = "auto",
                 .cert_mode = "none",
                 .operator_namespace = "",
+                .lease = "dbupgrade-controller-manager.subbug.learning",
+                .lease_ms = 15000,
+                .renew_ms = 10000,
+                .retry_ms = 2000,
                 .cluster_domain = "cluster.local",
                 .ca_lifetime_ms = 10 * YEAR_MS,
                 .leaf_lifetime_ms = 90 * DAY_MS,

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package leader judges leader election between reconcilers, and between one and client-go.
+package leader
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"dbupgrade/tests/cluster/e2e/harness"
+)
+
+var cluster *harness.Cluster
+
+func TestMain(m *testing.M) {
+	os.Exit(harness.Run(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode))
+}
+
+const (
+	lease    = "dbupgrade-controller-manager.subbug.learning"
+	patience = 60 * time.Second
+)
+
+// rig is a namespace of migrations. The tests share the one Lease that the roles allow, so they run
+// one after the other.
+type rig struct {
+	*testing.T
+	ns      string
+	kubelet *harness.Kubelet
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	err := cluster.Client.CoordinationV1().Leases(harness.SystemNamespace).Delete(t.Context(), lease, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	r := &rig{T: t, ns: cluster.Namespace(t)}
+	r.kubelet = cluster.NewKubelet(t, r.ns)
+	harness.Eventually(t, patience, "the default service account", func() error {
+		_, err := cluster.Client.CoreV1().ServiceAccounts(r.ns).Get(t.Context(), "default", metav1.GetOptions{})
+		return err
+	})
+	_, err = cluster.Client.CoreV1().Secrets(r.ns).Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "db"}, StringData: map[string]string{"url": "postgres://db/app"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *rig) start(proxy *harness.Proxy, name string) *harness.Process {
+	r.Helper()
+	server, ca := "", []byte(nil)
+	if proxy != nil {
+		server, ca = proxy.URL, proxy.CA
+	}
+	return harness.StartReconciler(r, cluster.ReconcilerKubeconfig(r, server, ca), "--namespace="+r.ns,
+		"--leader-elect", "--operator-namespace="+harness.SystemNamespace, "--pod-name="+name)
+}
+
+func get(t *testing.T) *coordinationv1.Lease {
+	t.Helper()
+	l, err := cluster.Client.CoordinationV1().Leases(harness.SystemNamespace).Get(t.Context(), lease, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return &coordinationv1.Lease{}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func holder(t *testing.T) string {
+	t.Helper()
+	if l := get(t); l.Spec.HolderIdentity != nil {
+		return *l.Spec.HolderIdentity
+	}
+	return ""
+}
+
+// awaitHolder waits until the Lease is held by who begins with a name, and says how long it took.
+func (r *rig) awaitHolder(name string) time.Duration {
+	r.Helper()
+	begin := time.Now()
+	harness.Eventually(r, patience, name+" leads", func() error {
+		if got := holder(r.T); !strings.HasPrefix(got, name) {
+			return fmt.Errorf("the holder is %q", got)
+		}
+		return nil
+	})
+	return time.Since(begin)
+}
+
+// migrates makes an object and waits until it is Ready.
+func (r *rig) migrates(name string) {
+	r.Helper()
+	objects := cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(r.ns)
+	_, err := objects.Create(r.Context(), &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "dbupgrade.subbug.learning/v1alpha1", "kind": "DBUpgrade", "metadata": map[string]any{"name": name},
+		"spec": map[string]any{"migrations": map[string]any{"image": "shop/migrations:ok-" + name},
+			"database": map[string]any{"type": "selfHosted", "connection": map[string]any{"urlSecretRef": map[string]any{"name": "db", "key": "url"}}}},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.ready(name)
+}
+
+func (r *rig) ready(name string) {
+	r.Helper()
+	harness.Eventually(r, patience, name, func() error {
+		object, err := cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(r.ns).Get(r.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if reason := harness.Text(object, "status", "reason"); reason != "MigrationComplete" {
+			return fmt.Errorf("%s: %s", reason, harness.Text(object, "status", "message"))
+		}
+		return nil
+	})
+}
+
+// oneJobEach checks that no migration has run twice.
+func (r *rig) oneJobEach() {
+	r.Helper()
+	seen := map[string]bool{}
+	for _, tag := range r.kubelet.Ran() {
+		if seen[tag] {
+			r.Errorf("%s has run twice: %v", tag, r.kubelet.Ran())
+		}
+		seen[tag] = true
+	}
+	jobs, err := cluster.Client.BatchV1().Jobs(r.ns).List(r.Context(), metav1.ListOptions{})
+	if err != nil {
+		r.Fatal(err)
+	}
+	byOwner := map[string]*batchv1.Job{}
+	for _, job := range jobs.Items {
+		owner := job.Labels["dbupgrade.subbug.learning/name"]
+		if byOwner[owner] != nil {
+			r.Errorf("two Jobs of %s", owner)
+		}
+		byOwner[owner] = &job
+	}
+}
+
+func TestTheLeaderIsStopped(t *testing.T) {
+	r := newRig(t)
+	a := r.start(nil, "a")
+	r.awaitHolder("a_")
+	b := r.start(nil, "b")
+	r.migrates("one")
+	a.Stop(t)
+	t.Logf("handed over in %v", r.awaitHolder("b_"))
+	r.migrates("two")
+	b.Stop(t)
+	if got := holder(t); got != "" {
+		t.Errorf("after the last has stopped the holder is %q", got)
+	}
+	if l := get(t); *l.Spec.LeaseTransitions < 1 {
+		t.Errorf("transitions: %d", *l.Spec.LeaseTransitions)
+	}
+	r.oneJobEach()
+}
+
+func TestTheLeaderIsKilled(t *testing.T) {
+	r := newRig(t)
+	a := r.start(nil, "a")
+	r.awaitHolder("a_")
+	r.start(nil, "b")
+	r.migrates("one")
+	a.Kill()
+	t.Logf("taken over in %v", r.awaitHolder("b_"))
+	r.migrates("two")
+	r.oneJobEach()
+}
+
+// A leader that slept through its time must not write when it wakes.
+func TestTheLeaderSleeps(t *testing.T) {
+	r := newRig(t)
+	a := r.start(nil, "a")
+	r.awaitHolder("a_")
+	r.start(nil, "b")
+	a.Signal(t, syscall.SIGSTOP)
+	t.Logf("taken over in %v", r.awaitHolder("b_"))
+	r.migrates("one")
+	time.Sleep(15 * time.Second) // 30 in all
+	a.Signal(t, syscall.SIGCONT)
+	if code := a.Wait(t, patience); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	r.migrates("two")
+	if got := holder(t); !strings.HasPrefix(got, "b_") {
+		t.Errorf("the holder is %q", got)
+	}
+	r.oneJobEach()
+}
+
+// A leader that cannot reach the API server ends before others begin.
+func TestTheLeaderIsCutOff(t *testing.T) {
+	r := newRig(t)
+	proxy := cluster.NewProxy(t)
+	var cut atomic.Bool
+	hold := make(chan struct{})
+	t.Cleanup(func() { close(hold) })
+	proxy.Before = func(*harness.Exchange) bool {
+		if cut.Load() {
+			<-hold // as when packets are dropped
+			return false
+		}
+		return true
+	}
+	a := r.start(proxy, "a")
+	r.awaitHolder("a_")
+	r.start(nil, "b")
+	cut.Store(true)
+	began := time.Now()
+	ended := make(chan time.Duration, 1)
+	go func() {
+		for a.Running() {
+			time.Sleep(20 * time.Millisecond)
+		}
+		ended <- time.Since(began)
+	}()
+	taken := r.awaitHolder("b_")
+	select {
+	case at := <-ended:
+		t.Logf("the old leader ended after %v, the new one began after %v", at, taken)
+	default:
+		t.Error("the old leader still runs when the new one begins")
+	}
+	r.migrates("one")
+	r.oneJobEach()
+}
+
+// candidate runs client-go's leader election until cancelled.
+func candidate(t *testing.T, ctx context.Context, name string) <-chan struct{} {
+	t.Helper()
+	leading := make(chan struct{})
+	go leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{LeaseMeta: metav1.ObjectMeta{Name: lease, Namespace: harness.SystemNamespace},
+			Client: cluster.Client.CoordinationV1(), LockConfig: resourcelock.ResourceLockConfig{Identity: name}},
+		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, ReleaseOnCancel: true,
+		Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: func(context.Context) { close(leading) }, OnStoppedLeading: func() {}},
+	})
+	return leading
+}
+
+// With client-go, as the earlier operator used it, in both directions.
+func TestWithClientGo(t *testing.T) {
+	r := newRig(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first, stop := context.WithCancel(ctx)
+	<-candidate(t, first, "go-1")
+	a := r.start(nil, "a")
+	time.Sleep(5 * time.Second)
+	if got := holder(t); got != "go-1" {
+		t.Fatalf("client-go's leader was robbed by %q", got)
+	}
+	stop()
+	t.Logf("client-go released, taken over in %v", r.awaitHolder("a_"))
+	r.migrates("one")
+	leading := candidate(t, ctx, "go-2")
+	time.Sleep(5 * time.Second)
+	select {
+	case <-leading:
+		t.Fatal("client-go took the Lease from a leader that renews")
+	default:
+	}
+	a.Kill()
+	begin := time.Now()
+	<-leading
+	t.Logf("killed, client-go took over in %v", time.Since(begin))
+	r.oneJobEach()
+}
