@@ -104,31 +104,41 @@ static size_t named_password(const char *text, size_t *ret_value_len) {
         return *ret_value_len ? at : 0;
 }
 
+/* Control bytes become blanks, what is no UTF-8 the replacement character. Return: behind the
+ * character. */
+static const char *clean_char(struct strbuf *out, const char *text, const char *end) {
+        size_t n = utf8_char(text, (size_t)(end - text));
+
+        if (n == 0)
+                strbuf_str(out, "\xef\xbf\xbd"); /* U+FFFD */
+        else if (n == 1 && ((unsigned char)*text < 0x20 || *text == 0x7f))
+                strbuf_char(out, ' ');
+        else
+                strbuf_add(out, text, n);
+        return text + (n ? n : 1);
+}
+
 static void clean_into(struct strbuf *out, const char *text) {
-        const char *begin = text;
+        const char *begin = text, *end = text + strlen(text);
 
         while (*text) {
                 size_t hidden = 0;
                 size_t head = url_password(begin, text, &hidden);
-                size_t n = utf8_char(text, strlen(text));
+                const char *password;
 
                 if (!head)
                         head = bare_password(begin, text, &hidden);
                 if (!head)
                         head = named_password(text, &hidden);
-                if (head) {
-                        strbuf_add(out, text, head);
-                        strbuf_str(out, "***");
-                        text += head + hidden;
+                if (!head) {
+                        text = clean_char(out, text, end);
                         continue;
                 }
-                if (n == 0)
-                        strbuf_str(out, "\xef\xbf\xbd"); /* U+FFFD */
-                else if (n == 1 && ((unsigned char)*text < 0x20 || *text == 0x7f))
-                        strbuf_char(out, ' ');
-                else
-                        strbuf_add(out, text, n);
-                text += n ? n : 1;
+                password = text + head;
+                while (text < password)
+                        text = clean_char(out, text, password);
+                strbuf_str(out, "***");
+                text = password + hidden;
         }
 }
 

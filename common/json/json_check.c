@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/json/json_check.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,7 +136,22 @@ static size_t json_scan_digits(struct json_scan *s) {
         return s->at - start;
 }
 
+/* What Go's decoder, and so the API server, refuses: a number beyond the range of a double. cJSON
+ * would make infinity of it, and reads no more than 63 bytes. */
+static int json_check_range(struct json_scan *s, size_t start) {
+        char number[64];
+        size_t len = s->at - start;
+
+        if (len >= sizeof(number))
+                return json_bad(s, "number too long");
+        memcpy(number, s->text + start, len);
+        number[len] = '\0';
+        return isfinite(strtod(number, NULL)) ? 0 : json_bad(s, "number out of range");
+}
+
 static int json_scan_number(struct json_scan *s) {
+        size_t start = s->at;
+
         if (json_peek(s) == '-')
                 s->at++;
         if (json_peek(s) == '0')
@@ -154,7 +170,8 @@ static int json_scan_number(struct json_scan *s) {
                 if (json_scan_digits(s) == 0)
                         return json_bad(s, "number without digits in the exponent");
         }
-        return 0;
+        /* Most numbers are short and cannot be out of range. */
+        return s->at - start < 5 ? 0 : json_check_range(s, start);
 }
 
 static int json_scan_literal(struct json_scan *s, const char *literal) {

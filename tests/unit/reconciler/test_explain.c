@@ -13,6 +13,8 @@ struct row {
 };
 
 static const struct row rows[] = {
+        { "what stands before a password is cleaned, too", "postgres://a\x1b\xff:s3cret@db",
+          "postgres://a \xef\xbf\xbd:***@db" },
         { "plain text stays", "relation \"x\" does not exist", "relation \"x\" does not exist" },
         { "the password of a URL goes", "dial postgres://app:s3cret@db:5432/app failed",
           "dial postgres://app:***@db:5432/app failed" },
