@@ -155,7 +155,7 @@ static int check_range(const struct flag *flag, int64_t value, struct fault *f) 
 
 /* Stores the text's value. The fault says what is wrong with it, not of which flag. */
 static int set_value(const struct flag *flag, const char *text, struct fault *f) {
-        int64_t number;
+        int64_t number = 0;
         int r;
 
         switch (flag->type) {

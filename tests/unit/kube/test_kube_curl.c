@@ -585,7 +585,8 @@ struct streaming {
         enum fake_then then;
         int stop; /* what on_bytes returns */
         int result;
-        const char *text; /* what came */
+        const char *text;        /* what came */
+        int64_t idle_timeout_ms; /* 0: none that matters */
 };
 
 static const struct streaming streamings[] = {
@@ -596,8 +597,8 @@ static const struct streaming streamings[] = {
           KUBE_E_CALLER, "ab" },
         { "a fault of the reader", STREAM_HEAD "2\r\nab\r\n", FAKE_SILENCE, -FAULT_NOMEM,
           -FAULT_NOMEM, "ab" },
-        { "silent", STREAM_HEAD "2\r\nab\r\n", FAKE_SILENCE, 0, -FAULT_IO, "ab" },
-        { "silent from the start", "", FAKE_SILENCE, 0, -FAULT_IO, "" },
+        { "silent", STREAM_HEAD "2\r\nab\r\n", FAKE_SILENCE, 0, -FAULT_IO, NULL, 400 },
+        { "silent from the start", "", FAKE_SILENCE, 0, -FAULT_IO, "", 400 },
         { "refused", REFUSED("410 Gone"), FAKE_KEEP, 0, KUBE_E_GONE, "" },
         { "busy: no other try, that is for the reader", BUSY("1"), FAKE_KEEP, 0, -FAULT_IO, "" },
         { "HTML", "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
@@ -613,7 +614,7 @@ START_TEST(streams) {
 
         RIG(rig, { s->raw, s->then });
         rig_open(&rig);
-        r = stream(&rig, 400, &sink, &response, &f);
+        r = stream(&rig, s->idle_timeout_ms ? s->idle_timeout_ms : 20000, &sink, &response, &f);
         ck_assert_msg(r == s->result, "%s: %d %s", s->name, r, f.text);
         ck_assert_msg(!s->text || strcmp(sink.text, s->text) == 0, "%s: %s", s->name, sink.text);
         ck_assert_uint_eq(response.body.len, strstr(s->raw, "{\"kind") ? 31
