@@ -56,6 +56,13 @@ tools() {
 	build . --layers --target tools --tag "$tools"
 }
 
+# tidy: removes the containers of builds that were interrupted. (Tests run in one of theirs.)
+tidy() {
+	local containers
+	mapfile -t containers < <(buildah containers --format '{{.ContainerName}}' | grep -v emulator)
+	[ ${#containers[@]} -eq 0 ] || buildah rm "${containers[@]}" >/dev/null
+}
+
 # prune: removes what no build of this machine's Debian would use again.
 prune() {
 	local outdated
