@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/base/arena.h"
 
+#include <stdalign.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
@@ -40,7 +41,7 @@ static struct arena_block *arena_block_new(size_t size) {
 }
 
 void *arena_alloc(struct arena *a, size_t size) {
-        size_t align = sizeof(max_align_t);
+        size_t align = alignof(max_align_t);
         size_t rounded = size > SIZE_MAX - align ? SIZE_MAX : (size + align - 1) / align * align;
         struct arena_block *block = a->blocks;
         char *memory;
