@@ -5,8 +5,8 @@
 #include <time.h>
 
 /* Years 0 to 9999, what the formats can say. */
-#define CLOCK_FIRST_S (-62167219200)
-#define CLOCK_LAST_S  253402300799
+#define CLOCK_FIRST_S INT64_C(-62167219200)
+#define CLOCK_LAST_S  INT64_C(253402300799)
 
 static int64_t read_us(clockid_t id) {
         struct timespec t;
@@ -36,9 +36,14 @@ const struct clock *clock_system(void) {
         return &clock;
 }
 
+static int64_t clamp(int64_t value, int64_t min, int64_t max) {
+        return value < min ? min : (value > max ? max : value);
+}
+
 /* Seconds and the microseconds behind them, rounded down, clamped to the years that can be said. */
 static int64_t split_us(int64_t unix_us, int64_t *ret_us) {
-        int64_t s = unix_us / 1000000, us = unix_us % 1000000;
+        int64_t clamped = clamp(unix_us, CLOCK_FIRST_S * 1000000, CLOCK_LAST_S * 1000000 + 999999);
+        int64_t s = clamped / 1000000, us = clamped % 1000000;
 
         if (us < 0) {
                 us += 1000000;
@@ -49,8 +54,7 @@ static int64_t split_us(int64_t unix_us, int64_t *ret_us) {
 }
 
 static struct tm calendar(int64_t unix_s) {
-        time_t t = unix_s < CLOCK_FIRST_S ? CLOCK_FIRST_S
-                                          : (unix_s > CLOCK_LAST_S ? CLOCK_LAST_S : unix_s);
+        time_t t = clamp(unix_s, CLOCK_FIRST_S, CLOCK_LAST_S);
         struct tm tm;
 
         gmtime_r(&t, &tm);
