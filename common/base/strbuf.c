@@ -46,7 +46,7 @@ static bool strbuf_grow(struct strbuf *b, size_t more) {
         }
         if (b->ptr) {
                 memcpy(ptr, b->ptr, b->len);
-                explicit_bzero(b->ptr, b->len);
+                explicit_bzero(b->ptr, b->cap);
                 free(b->ptr);
         }
         b->ptr = ptr;
