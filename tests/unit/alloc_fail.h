@@ -9,8 +9,8 @@
  *             ck_assert_int_eq(r, -FAULT_NOMEM);
  *     }
  *
- * For programs that link with the meson dependency `alloc_fail`: it wraps malloc, calloc, realloc
- * and strdup of the project's own objects, and gives cJSON its hooks; other libraries are not
+ * For programs that link with the meson dependency `alloc_fail`: it wraps malloc, calloc, realloc,
+ * strdup and free of the project's own objects, and gives cJSON its hooks; other libraries are not
  * touched. Not for threads.
  */
 #pragma once
@@ -23,3 +23,10 @@ void alloc_fail_arm(size_t n);
 
 /* Return: whether an allocation has failed since. */
 bool alloc_fail_disarm(void);
+
+/* From now on each block that is freed is searched for text (borrowed): for what promises to wipe.
+ */
+void alloc_secret_arm(const char *text);
+
+/* Return: how many of them still held it. */
+size_t alloc_secret_disarm(void);
