@@ -112,13 +112,13 @@ bool flags_parse_address(const char *text, char ret_host[FLAGS_HOST_SIZE], uint1
             port < 1 || port > 65535)
                 return false;
         len = (size_t)(colon - text);
-        if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
+        if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
                 host++;
                 len -= 2;
         } else if (memchr(host, ':', len)) {
                 return false; /* IPv6 needs its brackets */
         }
-        if (len >= FLAGS_HOST_SIZE)
+        if (len >= FLAGS_HOST_SIZE || memchr(host, '[', len) || memchr(host, ']', len))
                 return false;
         memcpy(ret_host, host, len);
         ret_host[len] = '\0';
