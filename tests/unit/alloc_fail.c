@@ -16,11 +16,13 @@ void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
 char *__real_strdup(const char *text);
+char *__real_strndup(const char *text, size_t len);
 void __real_free(void *block);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 char *__wrap_strdup(const char *text);
+char *__wrap_strndup(const char *text, size_t len);
 void __wrap_free(void *block);
 
 static bool fail_now(void) {
@@ -47,6 +49,10 @@ void *__wrap_realloc(void *old, size_t size) {
 
 char *__wrap_strdup(const char *text) {
         return fail_now() ? NULL : __real_strdup(text);
+}
+
+char *__wrap_strndup(const char *text, size_t len) {
+        return fail_now() ? NULL : __real_strndup(text, len);
 }
 
 void __wrap_free(void *block) {

@@ -10,8 +10,8 @@
  *     }
  *
  * For programs that link with the meson dependency `alloc_fail`: it wraps malloc, calloc, realloc,
- * strdup and free of the project's own objects, and gives cJSON its hooks; other libraries are not
- * touched. Not for threads.
+ * strdup, strndup and free of the project's own objects, and gives cJSON its hooks; other libraries
+ * are not touched. Not for threads.
  */
 #pragma once
 

@@ -174,15 +174,20 @@ START_TEST(no_prefix_is_a_time) {
 }
 END_TEST
 
-START_TEST(every_day_of_400_years_comes_back) {
-        for (int64_t day = -11000; day < 135100; day++) {
-                char text[CLOCK_TIME_SIZE];
-                int64_t us;
+static bool comes_back(int64_t unix_s) {
+        char text[CLOCK_TIME_SIZE];
+        int64_t us;
 
-                clock_format_time(day * 86400 + 86399, text);
-                ck_assert(clock_parse_time(text, strlen(text), &us));
-                ck_assert_int_eq(us, (day * 86400 + 86399) * 1000000);
-        }
+        clock_format_time(unix_s, text);
+        return clock_parse_time(text, strlen(text), &us) && us == unix_s * 1000000;
+}
+
+START_TEST(the_last_second_of_every_day_of_400_years_comes_back) {
+        int64_t day = -11000;
+
+        while (day < 135100 && comes_back(day * 86400 + 86399))
+                day++;
+        ck_assert_int_eq(day, 135100);
 }
 END_TEST
 
@@ -217,7 +222,7 @@ int main(void) {
         tcase_add_loop_test(tcase, garbage_is_refused_and_changes_nothing, 0,
                             (int)(sizeof(garbage) / sizeof(garbage[0])));
         tcase_add_test(tcase, no_prefix_is_a_time);
-        tcase_add_test(tcase, every_day_of_400_years_comes_back);
+        tcase_add_test(tcase, the_last_second_of_every_day_of_400_years_comes_back);
         tcase_add_test(tcase, the_system_clock_runs_and_agrees_with_time);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
