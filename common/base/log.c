@@ -14,6 +14,8 @@
 #include "common/base/utf8.h"
 
 #define LOG_LINE_MAX 8192
+/* What stays of the message of a line that is too long; escaped, six times as many bytes fit. */
+#define LOG_CUT_MSG_MAX 1024
 
 /* stderr is the process's; so is its log. Set once before threads, but for the level. */
 static const char *log_logger = "";
@@ -73,10 +75,15 @@ void log_context_set(const struct log_field *fields) {
         log_context = fields;
 }
 
-/* The inside of a JSON string: escaped, invalid UTF-8 replaced. */
-static void put_escaped(struct strbuf *line, const char *text) {
-        size_t len = strlen(text);
+/* One line, before it becomes text. */
+struct entry {
+        const char *level, *time, *msg;
+        size_t msg_len;
+        const struct log_field *fields, *context;
+};
 
+/* The inside of a JSON string: escaped, invalid UTF-8 replaced. */
+static void put_escaped(struct strbuf *line, const char *text, size_t len) {
         for (size_t i = 0; i < len;) {
                 unsigned char c = (unsigned char)text[i];
                 size_t n = utf8_char(text + i, len - i);
@@ -106,40 +113,40 @@ static void put_json_fields(struct strbuf *line, const struct log_field *fields)
                         strbuf_str(line, "null");
                 } else {
                         strbuf_char(line, '"');
-                        put_escaped(line, fields->text);
+                        put_escaped(line, fields->text, strlen(fields->text));
                         strbuf_char(line, '"');
                 }
         }
 }
 
-static void put_json(struct strbuf *line, const char *level, const char *time, const char *msg,
-                     const struct log_field *fields) {
-        strbuf_printf(line, "{\"level\":\"%s\",\"ts\":\"%s\",\"logger\":\"%s\",\"msg\":\"", level,
-                      time, log_logger);
-        put_escaped(line, msg);
+static void put_json(struct strbuf *line, const struct entry *e) {
+        strbuf_printf(line, "{\"level\":\"%s\",\"ts\":\"%s\",\"logger\":\"%s\",\"msg\":\"",
+                      e->level, e->time, log_logger);
+        put_escaped(line, e->msg, e->msg_len);
         strbuf_char(line, '"');
-        put_json_fields(line, fields);
-        put_json_fields(line, log_context);
+        put_json_fields(line, e->fields);
+        put_json_fields(line, e->context);
         strbuf_str(line, "}\n");
 }
 
 static void put_text_fields(struct strbuf *line, const struct log_field *fields) {
         for (; fields && fields->key; fields++) {
+                const char *text = fields->text ? fields->text : "-";
+
                 strbuf_printf(line, "  %s=", fields->key);
                 if (fields->is_number)
                         strbuf_printf(line, "%" PRId64, fields->number);
                 else
-                        put_escaped(line, fields->text ? fields->text : "-");
+                        put_escaped(line, text, strlen(text));
         }
 }
 
-static void put_text(struct strbuf *line, const char *level, const char *time, const char *msg,
-                     const struct log_field *fields) {
+static void put_text(struct strbuf *line, const struct entry *e) {
         /* On a terminal the time of day is enough. */
-        strbuf_printf(line, "%.12s %-7s ", time + 11, level);
-        put_escaped(line, msg);
-        put_text_fields(line, fields);
-        put_text_fields(line, log_context);
+        strbuf_printf(line, "%.12s %-7s ", e->time + 11, e->level);
+        put_escaped(line, e->msg, e->msg_len);
+        put_text_fields(line, e->fields);
+        put_text_fields(line, e->context);
         strbuf_char(line, '\n');
 }
 
@@ -161,18 +168,30 @@ void log_write(enum log_level level, const char *msg, const struct log_field *fi
         const struct log_field cut[] = {
                 LOG_STR("error", "the line was too long: its fields were dropped"), LOG_END
         };
+        void (*put)(struct strbuf * line, const struct entry *e) = log_json ? put_json : put_text;
         char time[CLOCK_MICRO_TIME_SIZE];
+        struct entry e = { .level = level_names[level],
+                           .time = time,
+                           .msg = msg,
+                           .msg_len = strlen(msg),
+                           .fields = fields,
+                           .context = log_context };
         int saved_errno = errno;
 
         if (level < log_get_level())
                 return;
         clock_format_micro_time(clock_wall_us(clock_system()), time);
-        (log_json ? put_json : put_text)(&line, level_names[level], time, msg, fields);
+        put(&line, &e);
         if (line.bad) {
+                e.msg_len = utf8_floor(msg, e.msg_len, LOG_CUT_MSG_MAX);
+                e.fields = cut;
+                e.context = NULL;
                 strbuf_reset(&line);
-                (log_json ? put_json : put_text)(&line, level_names[level], time, msg, cut);
+                put(&line, &e);
         }
-        write_whole(strbuf_text(&line), line.len);
+        /* Without memory there is no line rather than half a one. */
+        if (!line.bad)
+                write_whole(line.ptr, line.len);
         errno = saved_errno;
 }
 
