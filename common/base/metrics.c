@@ -2,6 +2,7 @@
 #include "common/base/metrics.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -242,7 +243,12 @@ int metrics_complete(const struct metrics *m, struct fault *f) {
 }
 
 static void put_value(struct strbuf *out, double value) {
-        strbuf_printf(out, " %.17g\n", value);
+        if (isnan(value))
+                strbuf_str(out, " NaN\n");
+        else if (isinf(value))
+                strbuf_str(out, value > 0 ? " +Inf\n" : " -Inf\n");
+        else
+                strbuf_printf(out, " %.17g\n", value);
 }
 
 /* "name_suffix{labels,le="…"} value". */
