@@ -6,6 +6,7 @@
 #include "common/base/fault.h"
 #include "common/base/strbuf.h"
 #include "common/json/json_check.h"
+#include "tests/unit/alloc_fail.h"
 
 struct verdict {
         const char *name;
@@ -68,6 +69,37 @@ static const struct verdict verdicts[] = {
         { "an object closed as an array", "{\"a\":1]", 0, false },
         { "a string without end", "\"abc", 0, false },
         { "a comment", "{/* */}", 0, false },
+        { "a number with a sign twice", "--1", 0, false },
+        { "a hexadecimal number", "0x1", 0, false },
+        { "an infinity", "-Infinity", 0, false },
+        { "a cut literal", "tru", 0, false },
+        { "a literal with more behind it", "nullx", 0, false },
+        { "a form feed for white space", "{}\f", 0, false },
+        { "a non-breaking space for white space", "\xc2\xa0{}", 0, false },
+        { "a string in single quotes", "'a'", 0, false },
+        { "DEL in a string", "\"\x7f\"", 0, true },
+        { "a raw tab in a string", "\"\t\"", 0, false },
+        { "a raw escape byte in a name", "{\"\x1b\":1}", 0, false },
+        { "an escaped NUL in a name", "{\"a\\u0000\":1}", 0, false },
+        { "invalid UTF-8 in a name", "{\"\xff\":1}", 0, false },
+        { "invalid UTF-8 outside a string", "[\xff]", 0, false },
+        { "an escape in upper-case hexadecimal", "\"\\u00E9\\uD83D\\uDE00\"", 0, true },
+        { "an escape in upper case", "\"\\U0041\"", 0, false },
+        { "a backslash at the end", "\"\\\"", 0, false },
+        { "two low surrogates", "\"\\ude00\\ude00\"", 0, false },
+        { "a high surrogate at the end", "\"\\ud83d\\u\"", 0, false },
+        { "an empty name", "{\"\":1}", 0, true },
+        { "an empty name twice", "{\"\":1,\"\":2}", 0, false },
+        { "a name twice, once as a surrogate pair", "{\"\xf0\x9f\x98\x80\":1,\"\\ud83d\\ude00\":2}",
+          0, false },
+        { "a name twice, objects between", "{\"a\":{\"b\":1},\"c\":[{\"b\":1}],\"a\":1}", 0,
+          false },
+        { "a list closed as an object", "[1}", 0, false },
+        { "a bracket too many", "[1]]", 0, false },
+        { "a comma alone", "[,]", 0, false },
+        { "a colon in a list", "[1:2]", 0, false },
+        { "a name without a value", "{\"a\"}", 0, false },
+        { "a value without a name", "{1}", 0, false },
 };
 
 START_TEST(accepts_the_grammar_and_no_more) {
@@ -162,6 +194,115 @@ START_TEST(arrays_are_stepped_through) {
 }
 END_TEST
 
+static const struct place {
+        const char *text, *fault;
+} places[] = {
+        { "", "at byte 0: expected a value" },
+        { "{\"a\":x}", "at byte 5: expected a value" },
+        { "{\"a\" 1}", "at byte 5: expected ':'" },
+        { "[1 2]", "at byte 3: expected ',' or ']'" },
+        { "{\"a\":1 \"b\":2}", "at byte 7: expected ',' or '}'" },
+        { "{\"a\":1,\"b\":2,\"a\":3}", "at byte 14: duplicate member name" },
+        { "[\"a\nb\"]", "at byte 3: control byte in a string" },
+        { "[\"\\x\"]", "at byte 2: invalid escape in a string" },
+        { "[\"\xff\"]", "at byte 2: invalid UTF-8 in a string" },
+        { "[\"a", "at byte 3: string without end" },
+        { "[1.]", "at byte 3: number without digits after the point" },
+        { "[1e]", "at byte 3: number without digits in the exponent" },
+        { "[1e400]", "at byte 6: number out of range" },
+        { "{} {}", "at byte 3: text after the value" },
+};
+
+START_TEST(a_refusal_says_where_and_what) {
+        struct fault f = FAULT_INIT;
+
+        ck_assert_int_eq(json_check(places[_i].text, strlen(places[_i].text), NULL, 0, &f),
+                         -FAULT_INVALID);
+        ck_assert_msg(strstr(f.text, places[_i].fault) != NULL, "%s", f.text);
+}
+END_TEST
+
+/* One byte of a document replaced by each other one: refused, or still valid with the same ends;
+ * never read beyond its end. */
+START_TEST(a_changed_byte_never_leads_astray) {
+        size_t len = sizeof(document) - 1;
+        CLEANUP(free_p) char *copy = malloc(len);
+
+        ck_assert_ptr_nonnull(copy);
+        for (size_t at = 0; at < len; at++) {
+                for (int c = 0; c < 256; c++) {
+                        struct json_want want = { .path = { "meta", "labels" } };
+
+                        memcpy(copy, document, len);
+                        copy[at] = (char)c;
+                        if (json_check(copy, len, &want, 1, NULL) == 0 && want.span.text &&
+                            json_check(want.span.text, want.span.len, NULL, 0, NULL))
+                                ck_abort_msg("byte %zu as 0x%02x: a span that is no value", at, c);
+                }
+        }
+}
+END_TEST
+
+START_TEST(as_many_wants_and_segments_as_allowed) {
+        static const char text[] = "{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":7}}}}}}}";
+        struct json_want wants[JSON_WANT_MAX];
+
+        for (size_t i = 0; i < JSON_WANT_MAX; i++) {
+                wants[i] = (struct json_want){ .path = { NULL } };
+                for (size_t k = 0; k <= i % JSON_WANT_SEGMENTS; k++)
+                        wants[i].path[k] = "a";
+        }
+        ck_assert_int_eq(json_check(text, sizeof(text) - 1, wants, JSON_WANT_MAX, NULL), 0);
+        for (size_t i = 0; i < JSON_WANT_MAX; i++) {
+                size_t depth = i % JSON_WANT_SEGMENTS + 1;
+
+                ck_assert_ptr_eq(wants[i].span.text, text + 5 * depth);
+                ck_assert_uint_eq(wants[i].span.len, sizeof(text) - 1 - 6 * depth);
+        }
+}
+END_TEST
+
+static const struct decoded {
+        const char *json, *text; /* text: NULL when it is no string */
+} decoded[] = {
+        { "\"\"", "" },
+        { "\"plain\"", "plain" },
+        { "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t" },
+        { "\"\\u0041\\u00e9\\u20ac\\ud83d\\ude00\"", "A\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" },
+        { "\"\xe2\x82\xac\"", "\xe2\x82\xac" },
+        { "7", NULL },
+        { "null", NULL },
+        { "[\"a\"]", NULL },
+};
+
+/* With room for it, and with a byte less. */
+START_TEST(strings_are_decoded_when_they_fit) {
+        const struct decoded *d = &decoded[_i];
+        const struct json_span span = { .text = d->json, .len = strlen(d->json) };
+        char text[64];
+
+        ck_assert_int_eq(json_span_string(&span, text, sizeof(text)), d->text != NULL);
+        if (!d->text)
+                return;
+        ck_assert_str_eq(text, d->text);
+        ck_assert(json_span_string(&span, text, strlen(d->text) + 1));
+        if (*d->text)
+                ck_assert(!json_span_string(&span, text, strlen(d->text)));
+}
+END_TEST
+
+START_TEST(an_absent_span_is_nothing) {
+        const struct json_span absent = { .text = NULL, .len = 0 };
+        struct json_span element;
+        size_t cursor = 0;
+        char text[8];
+
+        ck_assert_int_eq(json_span_kind(&absent), 0);
+        ck_assert(!json_span_next(&absent, &cursor, &element));
+        ck_assert(!json_span_string(&absent, text, sizeof(text)));
+}
+END_TEST
+
 static int check_nested(unsigned depth) {
         CLEANUP(strbuf_done) struct strbuf b = STRBUF_INIT(1000000);
 
@@ -194,6 +335,31 @@ START_TEST(many_names_are_checked) {
 }
 END_TEST
 
+START_TEST(no_allocation_goes_unchecked) {
+        CLEANUP(strbuf_done) struct strbuf b = STRBUF_INIT(10000);
+        size_t n = 1;
+
+        strbuf_str(&b, "{");
+        for (int i = 0; i < 200; i++) /* the table of names grows */
+                strbuf_printf(&b, "\"k%d\":0,", i);
+        strbuf_str(&b, "\"z\":0}");
+        for (;; n++) {
+                int r;
+
+                alloc_fail_arm(n);
+                r = json_check(b.ptr, b.len, NULL, 0, NULL);
+                if (!alloc_fail_disarm()) {
+                        ck_assert_int_eq(r, 0);
+                        break;
+                }
+                ck_assert_int_eq(r, -FAULT_NOMEM);
+        }
+        ck_assert_uint_gt(n, 2);
+}
+END_TEST
+
+#define COUNT(rows) ((int)(sizeof(rows) / sizeof((rows)[0])))
+
 int main(void) {
         Suite *suite = suite_create("json_check");
         TCase *tcase = tcase_create("json_check");
@@ -201,13 +367,18 @@ int main(void) {
         int failed;
 
         suite_add_tcase(suite, tcase);
-        tcase_add_loop_test(tcase, accepts_the_grammar_and_no_more, 0,
-                            (int)(sizeof(verdicts) / sizeof(verdicts[0])));
+        tcase_add_loop_test(tcase, accepts_the_grammar_and_no_more, 0, COUNT(verdicts));
         tcase_add_test(tcase, every_prefix_is_refused);
         tcase_add_test(tcase, wanted_members_are_found_byte_for_byte);
         tcase_add_test(tcase, arrays_are_stepped_through);
+        tcase_add_loop_test(tcase, a_refusal_says_where_and_what, 0, COUNT(places));
+        tcase_add_test(tcase, a_changed_byte_never_leads_astray);
+        tcase_add_test(tcase, as_many_wants_and_segments_as_allowed);
+        tcase_add_loop_test(tcase, strings_are_decoded_when_they_fit, 0, COUNT(decoded));
+        tcase_add_test(tcase, an_absent_span_is_nothing);
         tcase_add_test(tcase, depth_is_capped);
         tcase_add_test(tcase, many_names_are_checked);
+        tcase_add_test(tcase, no_allocation_goes_unchecked);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
