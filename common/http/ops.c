@@ -165,46 +165,41 @@ static enum MHD_Result serve_metrics(void *ctx, struct MHD_Connection *connectio
         return answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &body);
 }
 
-/* A listening socket; -1 with the fault set. */
-static int listen_on(const char *host, uint16_t port, struct fault *f) {
+static int listen_on(const char *host, uint16_t port, int *ret_fd, struct fault *f) {
         CLEANUP(close_p) int fd = -1;
         const struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
                                         .ai_socktype = SOCK_STREAM };
         struct addrinfo *found = NULL;
         char service[6]; /* 65535 and NUL */
-        int on = 1, off = 0, error, taken;
+        int on = 1, off = 0, error;
 
         (void)snprintf(service, sizeof(service), "%u", port);
         /* All addresses: IPv6 that takes IPv4 too, where there is IPv6. */
         error = getaddrinfo(*host ? host : "::", service, &hints, &found);
-        if (error) {
-                (void)fault_set(f, FAULT_INVALID, "address %s: %s", host, gai_strerror(error));
-                return -1;
-        }
+        if (error)
+                return fault_set(f, FAULT_INVALID, "address %s: %s", host, gai_strerror(error));
         fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0 && !*host) {
                 freeaddrinfo(found);
-                return listen_on("0.0.0.0", port, f);
+                return listen_on("0.0.0.0", port, ret_fd, f);
         }
         if (found->ai_family == AF_INET6)
                 (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-        error = bind(fd, found->ai_addr, found->ai_addrlen) || listen(fd, SOMAXCONN);
+        error = bind(fd, found->ai_addr, found->ai_addrlen) || listen(fd, SOMAXCONN) ? errno : 0;
         freeaddrinfo(found);
-        if (error) {
-                (void)fault_set_errno(f, FAULT_IO, errno, "listen on %s:%u", host, port);
-                return -1;
-        }
-        taken = fd;
-        fd = -1;
-        return taken;
+        if (error)
+                return fault_set_errno(f, FAULT_IO, error, "listen on %s:%u", host, port);
+        *ret_fd = fd;
+        fd = -1; /* taken */
+        return 0;
 }
 
 static int start(struct ops *ops, const char *address, MHD_AccessHandlerCallback serve,
                  struct MHD_Daemon **ret_daemon, struct fault *f) {
         char host[FLAGS_HOST_SIZE];
         uint16_t port;
-        int fd;
+        int fd, r;
 
         if (!flags_parse_address(address, host, &port))
                 return fault_set(f, FAULT_INVALID,
@@ -212,9 +207,9 @@ static int start(struct ops *ops, const char *address, MHD_AccessHandlerCallback
                                  address);
         if (port == 0)
                 return 0;
-        fd = listen_on(host, port, f);
-        if (fd < 0)
-                return f ? -(int)f->kind : -FAULT_IO;
+        r = listen_on(host, port, &fd, f);
+        if (r)
+                return r;
         /* poll: epoll spins (see webhook/server.c). */
         *ret_daemon =
                 MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC, 0, NULL, NULL, serve,
