@@ -25,11 +25,13 @@ static struct json_span container(const struct dbupgrade *object, enum runner_me
         return json_span_kind(span) == kind ? *span : (struct json_span){ .text = NULL, .len = 0 };
 }
 
-static bool has_member(const struct json_span *object, const char *name) {
+/* Without the memory to tell, the output is bad: a default could stand beside the user's member. */
+static bool has_member(struct json_writer *w, const struct json_span *object, const char *name) {
         struct json_want want = { .path = { name } };
 
-        return object->text && json_check(object->text, object->len, &want, 1, NULL) == 0 &&
-               want.span.text;
+        if (object->text && json_check(object->text, object->len, &want, 1, NULL))
+                w->out->bad = true;
+        return want.span.text != NULL;
 }
 
 static bool is_blank(const char *text, size_t len) {
@@ -50,7 +52,7 @@ static void put_merged(struct json_writer *w, const char *name, const struct job
                        size_t count, const struct json_span *user) {
         json_kv_object(w, name);
         for (size_t i = 0; i < count; i++) {
-                if (has_member(user, defaults[i].name))
+                if (has_member(w, user, defaults[i].name))
                         continue;
                 json_key(w, defaults[i].name);
                 json_put_raw(w, defaults[i].json, strlen(defaults[i].json));
@@ -62,7 +64,9 @@ static void put_merged(struct json_writer *w, const char *name, const struct job
 static void put_labels(struct json_writer *w, const struct dbupgrade *object,
                        const struct job_identity *id, const struct json_span *user) {
         json_kv_object(w, "labels");
-        json_kv_string(w, NAMES_LABEL_APP, NAMES_LABEL_APP_VALUE);
+        /* The one that is not ours alone. */
+        if (!has_member(w, user, NAMES_LABEL_APP))
+                json_kv_string(w, NAMES_LABEL_APP, NAMES_LABEL_APP_VALUE);
         json_kv_string(w, NAMES_LABEL_MANAGED_BY, NAMES_MANAGED_BY_VALUE);
         json_kv_string(w, NAMES_LABEL_OWNER_UID, object->uid);
         json_kv_string(w, NAMES_LABEL_NAME, id->name_label);
