@@ -349,12 +349,15 @@ START_TEST(no_label_or_annotation_comes_twice) {
 }
 END_TEST
 
+#define LONG_NAME                                                                                  \
+        "one.that.is.much.too.long.for.a.label.and.a.job.name.because.object.names.may.have.two."  \
+        "hundred.and.fifty.three.characters.x"
+
 static const char *const names[] = {
         "a",
         "shop.db",
         "a-name-of-exactly-forty-four-characters-in-all",
-        "one.that.is.much.too.long.for.a.label.and.a.job.name.because.object.names.may.have."
-        "two.hundred.and.fifty.three.characters.x",
+        LONG_NAME,
 };
 
 START_TEST(long_names_are_cut_where_they_must_and_whole_where_they_may) {
