@@ -96,9 +96,8 @@ struct kube {
  *   -FAULT_DENIED  401,
  *   -FAULT_PROTO   not the answer of an API server, or above max_response,
  *   -FAULT_NOMEM.
- * For outcomes and faults f holds a sentence with method, path and the server's words. A POST may
- * have been executed although a fault is returned, and may be sent twice: names make it idempotent.
- */
+ * For outcomes and faults f holds a sentence with method, path and the server's words. A write may
+ * have been executed although a fault is returned; it has not been executed twice. */
 int kube_request(const struct kube *k, const struct kube_request *request,
                  struct kube_response *response, struct fault *f) MUST_CHECK;
 

@@ -10,8 +10,8 @@
  * another one, the request sent again.
  *
  * Sent again within the request's time-out: answers 429 and 5xx that have a Retry-After, after that
- * time; a GET whose connection was lost (streams are not). libcurl itself sends any request again
- * when a kept connection turns out to be dead: a POST may be executed twice.
+ * time; a GET whose connection was lost (streams are not). A request with a body is never sent again
+ * once a byte of it may have been read by a server that gave no answer.
  *
  * A peer that has gone is noticed within 25 s (TCP_USER_TIMEOUT, keepalive).
  */

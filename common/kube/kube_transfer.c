@@ -71,6 +71,19 @@ static bool is_json(CURL *easy) {
                strchr("; \t", type[strlen(json)]) != NULL;
 }
 
+/* A body that comes from a function cannot be rewound: with it in CURLOPT_POSTFIELDS, libcurl would
+ * send the request again, unasked, when a kept connection ends before an answer has come, although
+ * the server may have executed it. */
+static size_t on_read(char *buffer, size_t size, size_t count, void *ctx) {
+        struct kube_transfer *t = ctx;
+        size_t left = t->request->body_len - t->body_sent;
+        size_t len = size * count < left ? size * count : left;
+
+        memcpy(buffer, t->request->body + t->body_sent, len);
+        t->body_sent += len;
+        return len;
+}
+
 static size_t on_header(char *bytes, size_t size, size_t count, void *ctx) {
         struct kube_transfer *t = ctx;
 
@@ -124,7 +137,10 @@ static void set_blob(struct kube_curl *c, CURLoption option, const struct kube_c
                 set_ptr(c, option, &blob);
 }
 
-static void set_method(struct kube_curl *c, const struct kube_request *request) {
+static void set_method(struct kube_transfer *t) {
+        const struct kube_request *request = t->request;
+        struct kube_curl *c = t->curl;
+
         switch (request->method) {
         case KUBE_GET:
                 set_long(c, CURLOPT_HTTPGET, 1);
@@ -136,7 +152,10 @@ static void set_method(struct kube_curl *c, const struct kube_request *request) 
                 break;
         }
         if (request->body) {
-                set_ptr(c, CURLOPT_POSTFIELDS, request->body);
+                set_long(c, CURLOPT_POST, 1);
+                set_ptr(c, CURLOPT_READDATA, t);
+                c->setup = c->setup ? c->setup
+                                    : curl_easy_setopt(c->easy, CURLOPT_READFUNCTION, on_read);
                 c->setup = c->setup ? c->setup
                                     : curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE,
                                                        (curl_off_t)request->body_len);
@@ -204,7 +223,6 @@ static void set_headers(struct kube_transfer *t) {
 
 static void set_transfer(struct kube_transfer *t, int64_t timeout_ms) {
         struct kube_curl *c = t->curl;
-        const struct kube_request *request = t->request;
 
         /* Keeps connections and TLS sessions. */
         curl_easy_reset(c->easy);
@@ -212,7 +230,7 @@ static void set_transfer(struct kube_transfer *t, int64_t timeout_ms) {
         c->error[0] = '\0';
         set_common(c);
         set_ptr(c, CURLOPT_URL, c->url.ptr);
-        set_method(c, request);
+        set_method(t);
         set_headers(t);
         set_long(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
         set_ptr(c, CURLOPT_WRITEDATA, t);
@@ -277,7 +295,7 @@ static int failure_of(CURLcode rc) {
 
 static bool is_connection_lost(CURLcode rc) {
         return rc == CURLE_GOT_NOTHING || rc == CURLE_RECV_ERROR || rc == CURLE_SEND_ERROR ||
-               rc == CURLE_PARTIAL_FILE;
+               rc == CURLE_SEND_FAIL_REWIND || rc == CURLE_PARTIAL_FILE;
 }
 
 static void read_warnings(struct kube_curl *c) {
@@ -324,6 +342,7 @@ int kube_transfer_try(struct kube_transfer *t, int64_t timeout_ms, bool *ret_los
         if (c->setup)
                 return fault_set(t->fault, FAULT_NOMEM, "%s", curl_easy_strerror(c->setup));
         t->result = 0;
+        t->body_sent = 0;
         t->last_byte_ms = now_ms(c);
         mc = curl_multi_add_handle(c->multi, c->easy);
         if (mc)
@@ -334,6 +353,10 @@ int kube_transfer_try(struct kube_transfer *t, int64_t timeout_ms, bool *ret_los
         if (r || t->result)
                 return r ? r : t->result;
         *ret_lost = is_connection_lost(rc);
+        if (rc == CURLE_SEND_FAIL_REWIND)
+                return fault_set(t->fault, FAULT_IO,
+                                 "the connection ended before an answer came, and the request may "
+                                 "have been executed");
         if (rc)
                 return fault_set(t->fault, (enum fault_kind)failure_of(rc), "%s",
                                  c->error[0] ? c->error : curl_easy_strerror(rc));

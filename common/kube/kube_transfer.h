@@ -22,6 +22,7 @@ struct kube_transfer {
         void *on_bytes_ctx;
         int64_t idle_timeout_ms; /* of a stream */
         int64_t last_byte_ms;
+        size_t body_sent; /* of the request's body */
         int result; /* what ended it in a callback */
         struct curl_slist headers[KUBE_TRANSFER_HEADERS];
         size_t header_count;

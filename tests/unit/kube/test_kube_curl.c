@@ -358,13 +358,33 @@ START_TEST(asks_again_when_the_connection_of_a_get_is_lost) {
 }
 END_TEST
 
-/* libcurl does that, and names make it harmless: see kube.h. */
-START_TEST(may_send_a_post_twice_when_a_kept_connection_was_dead) {
-        RIG(rig, { OK_EMPTY, FAKE_KEEP }, { "", FAKE_CLOSE }, { OK_EMPTY, FAKE_KEEP });
+/* The server may have executed it before its connection ended. */
+START_TEST(sends_no_write_twice_when_a_kept_connection_was_dead) {
+        static const enum kube_method writes[] = { KUBE_POST, KUBE_PUT, KUBE_PATCH, KUBE_DELETE };
+        static const enum fake_then ends[] = { FAKE_CLOSE, FAKE_RESET };
+        CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
+        struct fault f = FAULT_INIT;
+
+        RIG(rig, { OK_EMPTY, FAKE_KEEP }, { "", ends[_i / 4] }, { OK_EMPTY, FAKE_KEEP });
+        rig_open(&rig);
+        ck_assert_int_eq(get(&rig, writes[_i % 4], 5000), 0);
+        ck_assert_int_eq(ask(&rig, writes[_i % 4], 5000, &response, &f), -FAULT_IO);
+        ck_assert_msg(strstr(f.text, "may have been executed") != NULL, "%s", f.text);
+        ck_assert_uint_eq(rig.script.count, 2);
+        ck_assert_int_eq(get(&rig, writes[_i % 4], 5000), 0);
+        ck_assert_str_eq(rig.script.requests[2].body, "{}");
+}
+END_TEST
+
+/* As when the API server has restarted: no request was on its way. */
+START_TEST(sends_a_write_over_a_new_connection_when_the_kept_one_has_ended) {
+        RIG(rig, { OK_EMPTY, FAKE_CLOSE }, { OK_EMPTY, FAKE_KEEP });
         rig_open(&rig);
         ck_assert_int_eq(get(&rig, KUBE_POST, 5000), 0);
+        (void)usleep(100000); /* until its end has come */
         ck_assert_int_eq(get(&rig, KUBE_POST, 5000), 0);
-        ck_assert_uint_eq(rig.script.count, 3);
+        ck_assert_uint_eq(rig.script.count, 2);
+        ck_assert_uint_eq(fake_server_connections(rig.server), 2);
 }
 END_TEST
 
@@ -688,7 +708,8 @@ int main(void) {
         tcase_add_test(tc, obeys_retry_after_within_the_time_out);
         tcase_add_test(tc, does_not_wait_beyond_the_time_out);
         tcase_add_test(tc, asks_again_when_the_connection_of_a_get_is_lost);
-        tcase_add_test(tc, may_send_a_post_twice_when_a_kept_connection_was_dead);
+        tcase_add_loop_test(tc, sends_no_write_twice_when_a_kept_connection_was_dead, 0, 8);
+        tcase_add_test(tc, sends_a_write_over_a_new_connection_when_the_kept_one_has_ended);
         tcase_add_test(tc, gives_up_on_a_silent_peer);
         tcase_add_test(tc, stops_a_call_from_another_thread);
         tcase_add_test(tc, stops_a_wait_for_the_next_try);
