@@ -22,7 +22,7 @@
 /* A Secret of two PEM files; a webhook configuration patch of a few webhooks. */
 #define KEEPER_BODY_MAX 262144
 
-/* Somebody may empty a caBundle (a GitOps tool, an upgrade). */
+/* Wall time may jump (a machine that was suspended), and nobody says when a Secret is deleted. */
 #define KEEPER_LOOK_MS 60000
 
 #define KEEPER_FIELD_MANAGER "fieldManager=dbupgrade-certs"
@@ -336,18 +336,21 @@ static int bundle_patch(const cJSON *tree, const char *trusted, char **ret_patch
         return wrong ? strbuf_take(&out, ret_patch, f) : 0;
 }
 
+const char *keeper_collection(int which) {
+        return which == KEEPER_VALIDATING
+                       ? "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+                       : "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+}
+
 static int read_configuration(struct keeper *k, int which, struct fault *f) {
-        static const char *const resources[] = { "validatingwebhookconfigurations",
-                                                 "mutatingwebhookconfigurations" };
-        const char *const names[] = { k->opts->validating_configuration,
-                                      k->opts->mutating_configuration };
+        const char *name = k->opts->configurations[which];
         CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
         CLEANUP(strbuf_done) struct strbuf path = STRBUF_INIT(KEEPER_PATH_MAX);
         CLEANUP(cJSON_Delete_p) cJSON *tree = NULL;
         int r;
 
-        strbuf_printf(&path, "/apis/admissionregistration.k8s.io/v1/%s/", resources[which]);
-        strbuf_url(&path, names[which]);
+        strbuf_printf(&path, "%s/", keeper_collection(which));
+        strbuf_url(&path, name);
         r = strbuf_take(&path, &k->configuration_paths[which], f);
         if (!r)
                 r = get(k, k->configuration_paths[which], &response, f);
@@ -356,7 +359,7 @@ static int read_configuration(struct keeper *k, int which, struct fault *f) {
                 return 0;
         }
         if (r)
-                return fault_wrap(f, r > 0 ? -FAULT_DENIED : r, "read %s", names[which]);
+                return fault_wrap(f, r > 0 ? -FAULT_DENIED : r, "read %s", name);
         r = json_parse(response.body.ptr, response.body.len, &tree, f);
         if (!r && k->ca.trusted)
                 r = bundle_patch(tree, k->ca.trusted, &k->bundle_patches[which], f);

@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "certs/renew.h"
 #include "common/base/cleanup.h"
 
 struct clock;
@@ -16,13 +17,18 @@ struct fault;
 struct kube;
 struct series;
 
+enum { KEEPER_VALIDATING, KEEPER_MUTATING };
+
+/* The path of the collection that a webhook configuration is in. Static storage. */
+const char *keeper_collection(int which);
+
 struct keeper_opts {
         const char *namespace_;
         const char *service_name;   /* of the webhook */
         const char *cluster_domain; /* "cluster.local" */
         const char *serving_secret; /* kubernetes.io/tls, with ca.crt; mounted by the webhook */
         const char *ca_secret;      /* kubernetes.io/tls; only the reconciler may read it */
-        const char *validating_configuration, *mutating_configuration;
+        const char *configurations[RENEW_CONFIGURATIONS]; /* names, in the order below */
         int64_t ca_lifetime_s, leaf_lifetime_s;
         int64_t propagation_s;   /* see renew.h; RENEW_PROPAGATIONS_MIN times it fit into both */
         const char *instance;    /* reportingInstance of events: the Pod's name */

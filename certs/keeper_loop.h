@@ -1,18 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The thread that runs keeper_pass again and again.
+/* The threads that run keeper_pass again and again: whenever a webhook configuration changes, for
+ * somebody may have emptied its caBundle, when something is due, and once a minute, since wall time
+ * may jump and the Secrets are not watched.
  *
  * Order of calls: keeper_loop_start, keeper_loop_stop (waits for the pass under way).
  */
 #pragma once
 
 #include "certs/keeper.h"
+#include "common/kube/kube.h"
 
 struct keeper_loop;
+struct random;
 
-/* opts and what they point to are borrowed until keeper_loop_stop; the thread uses opts->kube
- * alone. Return: 0, -FAULT_NOMEM, -FAULT_IO (no thread). */
-int keeper_loop_start(const struct keeper_opts *opts, struct keeper_loop **ret_loop,
-                      struct fault *f) MUST_CHECK;
-/* Interrupts a request, waits for the thread, frees. Accepts NULL. */
+struct keeper_loop_opts {
+        struct keeper_opts keeper; /* borrowed until keeper_loop_stop, with what it points to */
+        struct kube watches[RENEW_CONFIGURATIONS]; /* taken, also when keeper_loop_start fails */
+        const struct random *random;
+};
+
+/* Return: 0, -FAULT_NOMEM, -FAULT_IO (no thread). */
+int keeper_loop_start(struct keeper_loop_opts *opts, struct keeper_loop **ret_loop, struct fault *f)
+        MUST_CHECK;
+/* Interrupts requests, waits for the threads, frees. Accepts NULL. */
 void keeper_loop_stop(struct keeper_loop *loop);
 DEFINE_CLEANUP(struct keeper_loop *, keeper_loop_stop)

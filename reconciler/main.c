@@ -76,10 +76,12 @@ static int parse(struct options *o, int argc, char **argv, struct fault *f) {
                 { "Webhook certificates", "webhook-ca-secret", FLAG_STRING, &o->keeper.ca_secret,
                   "dbupgrade-webhook-ca", "The Secret of the CA and its key.", 0, 0 },
                 { "Webhook certificates", "validating-webhook-configuration", FLAG_STRING,
-                  &o->keeper.validating_configuration, "dbupgrade-validating-webhook-configuration",
+                  &o->keeper.configurations[KEEPER_VALIDATING],
+                  "dbupgrade-validating-webhook-configuration",
                   "The ValidatingWebhookConfiguration to keep the caBundle of.", 0, 0 },
                 { "Webhook certificates", "mutating-webhook-configuration", FLAG_STRING,
-                  &o->keeper.mutating_configuration, "dbupgrade-mutating-webhook-configuration",
+                  &o->keeper.configurations[KEEPER_MUTATING],
+                  "dbupgrade-mutating-webhook-configuration",
                   "The MutatingWebhookConfiguration to keep the caBundle of.", 0, 0 },
                 { "Webhook certificates", "cluster-domain", FLAG_STRING, &o->cluster_domain,
                   "cluster.local", "The cluster's DNS domain.", 0, 0 },
@@ -139,17 +141,21 @@ struct work {
         struct options *o;
         struct controller *controller;
         struct kube keeper_kube;
+        struct keeper_loop_opts keeper_opts;
         struct keeper_loop *keeper; /* NULL: certificates are somebody else's */
 };
 
 static void work_done(struct work *w) {
         keeper_loop_stop(w->keeper);
         kube_close(&w->keeper_kube);
+        for (int i = 0; i < RENEW_CONFIGURATIONS; i++)
+                kube_close(&w->keeper_opts.watches[i]);
 }
 
 static int work_new(struct work *w, struct options *o, const struct kube_curl_opts *base,
                     struct meters *meters, struct fault *f) {
         struct kube_curl_opts opts = *base;
+        int r;
 
         w->o = o;
         opts.component = "certs";
@@ -162,7 +168,13 @@ static int work_new(struct work *w, struct options *o, const struct kube_curl_op
         o->keeper.kube = &w->keeper_kube;
         o->keeper.clock = clock_system();
         o->keeper.expiry = meters->cert_expiry;
-        return kube_curl_new(&opts, &w->keeper_kube, f);
+        r = kube_curl_new(&opts, &w->keeper_kube, f);
+        opts.component = "watch-webhooks";
+        for (int i = 0; i < RENEW_CONFIGURATIONS && !r; i++)
+                r = kube_curl_new(&opts, &w->keeper_opts.watches[i], f);
+        w->keeper_opts.keeper = o->keeper;
+        w->keeper_opts.random = random_system();
+        return r;
 }
 
 static void on_leading(void *ctx) {
@@ -171,7 +183,7 @@ static void on_leading(void *ctx) {
 
         controller_lead(w->controller);
         if (strcmp(w->o->cert_mode, "none") != 0 &&
-            keeper_loop_start(&w->o->keeper, &w->keeper, &f)) {
+            keeper_loop_start(&w->keeper_opts, &w->keeper, &f)) {
                 log_error("cannot go on", LOG_STR("error", f.text));
                 _exit(EXIT_FAILURE);
         }
@@ -319,8 +331,8 @@ int main(int argc, char **argv) {
                         .service_name = "dbupgrade-webhook-service",
                         .serving_secret = "dbupgrade-webhook-cert",
                         .ca_secret = "dbupgrade-webhook-ca",
-                        .validating_configuration = "dbupgrade-validating-webhook-configuration",
-                        .mutating_configuration = "dbupgrade-mutating-webhook-configuration",
+                        .configurations = { "dbupgrade-validating-webhook-configuration",
+                                            "dbupgrade-mutating-webhook-configuration" },
                 },
         };
         struct fault f = FAULT_INIT;

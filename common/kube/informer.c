@@ -16,7 +16,7 @@
 
 struct informer {
         struct kube kube;
-        char *path, *label_selector;
+        char *path, *label_selector, *field_selector;
         struct informer_handler handler;
         const struct clock *clock;
         const struct random *random;
@@ -51,11 +51,14 @@ int informer_new(struct informer_opts *opts, struct informer **ret_informer, str
         opts->kube = (struct kube){ 0 };
         in->path = strdup(opts->path);
         in->label_selector = opts->label_selector ? strdup(opts->label_selector) : NULL;
+        in->field_selector = opts->field_selector ? strdup(opts->field_selector) : NULL;
         in->handler = opts->handler;
         in->clock = opts->clock;
         in->random = opts->random;
-        watch_init(&in->watch, &in->handler, in->label_selector, opts->consistent);
-        if (!in->path || (opts->label_selector && !in->label_selector)) {
+        watch_init(&in->watch, &in->handler, in->label_selector, in->field_selector,
+                   opts->consistent);
+        if (!in->path || (opts->label_selector && !in->label_selector) ||
+            (opts->field_selector && !in->field_selector)) {
                 informer_free(in);
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         }
@@ -72,6 +75,7 @@ void informer_free(struct informer *in) {
         (void)pthread_mutex_destroy(&in->mutex);
         free(in->path);
         free(in->label_selector);
+        free(in->field_selector);
         free(in);
 }
 

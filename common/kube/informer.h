@@ -43,6 +43,7 @@ struct informer_opts {
         struct kube kube; /* taken, also when informer_new fails */
         const char *path; /* "/apis/batch/v1/jobs" or "/api/v1/namespaces/x/pods"; copied */
         const char *label_selector; /* not encoded; NULL: everything; copied */
+        const char *field_selector; /* likewise: "metadata.name=x" for one object */
         bool consistent; /* the first list must not be older than its start (a leader); otherwise
                             what the server has cached will do */
         struct informer_handler handler;

@@ -154,6 +154,9 @@ static int kube_name_failure(const struct kube_request *request, int r, struct f
         else if (r == KUBE_E_EXPIRED_WRITE)
                 (void)fault_set(f, FAULT_NONE, "%s %s: not sent, leadership has run out", method,
                                 request->path);
+        else if (r == KUBE_E_SILENT)
+                (void)fault_set(f, FAULT_NONE, "%s %s: the server has fallen silent", method,
+                                request->path);
         else if (r < 0)
                 (void)fault_wrap(f, r, "%s %s", method, request->path);
         return r;

@@ -27,6 +27,7 @@ enum {
         KUBE_E_FORBIDDEN, /* 403 */
         KUBE_E_EXPIRED_WRITE, /* the write gate is closed (lease deadline): nothing was sent */
         KUBE_E_STOPPED,       /* kube_interrupt */
+        KUBE_E_SILENT,        /* a stream: nothing came for idle_timeout_ms */
 };
 
 struct kube_request {
@@ -77,7 +78,7 @@ struct kube_ops {
                        struct kube_response *response, struct fault *f);
         /* A 200 answer goes to on_bytes as it comes; any other is read whole into response.
          * idle_timeout_ms: the longest wait between two pieces. Return: 0 at the server's end of
-         * stream, otherwise like request or what on_bytes returned. */
+         * stream, KUBE_E_SILENT, otherwise like request or what on_bytes returned. */
         int (*stream)(void *ctx, const struct kube_request *request, int64_t idle_timeout_ms,
                       kube_on_bytes on_bytes, void *on_bytes_ctx, struct kube_response *response,
                       struct fault *f);

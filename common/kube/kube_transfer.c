@@ -251,7 +251,8 @@ static bool transfer_ended(struct kube_curl *c, CURLcode *ret_rc) {
         return true;
 }
 
-/* Drives the transfer to its end. Return: 0 and *ret_rc, or KUBE_E_STOPPED, -FAULT_*. */
+/* Drives the transfer to its end. Return: 0 and *ret_rc, or KUBE_E_STOPPED,
+ * KUBE_E_SILENT, -FAULT_*. */
 static int transfer_drive(struct kube_transfer *t, CURLcode *ret_rc) {
         struct kube_curl *c = t->curl;
 
@@ -271,8 +272,7 @@ static int transfer_drive(struct kube_transfer *t, CURLcode *ret_rc) {
                 if (t->on_bytes) {
                         wait_ms = t->last_byte_ms + t->idle_timeout_ms - now_ms(c);
                         if (wait_ms <= 0)
-                                return fault_set(t->fault, FAULT_IO, "nothing came for %lld ms",
-                                                 (long long)t->idle_timeout_ms);
+                                return KUBE_E_SILENT;
                 }
                 /* Returns at curl's own time-outs as well. */
                 (void)curl_multi_poll(c->multi, NULL, 0, wait_ms < 60000 ? (int)wait_ms : 60000,

@@ -14,8 +14,8 @@
 #define BACKOFF_FORGET_MS 120000
 #define SHORT_WATCH_MS    1000
 #define WATCH_TIMEOUT_S   300 /* and up to as much again */
-/* The server sends a bookmark about once a minute. */
-#define IDLE_TIMEOUT_MS 150000
+/* The server sends a bookmark once a minute, and a second or two later. */
+#define IDLE_TIMEOUT_MS 90000
 #define TIMEOUT_SLACK_S 30
 #define PAGE_TIMEOUT_MS 60000
 #define PAGE_LIMIT      500 /* client-go's, and so what API servers are tuned for */
@@ -29,10 +29,11 @@
 #define QUERY_MAX            65536
 
 void watch_init(struct watch *w, const struct informer_handler *handler, const char *label_selector,
-                bool consistent) {
+                const char *field_selector, bool consistent) {
         *w = (struct watch){
                 .handler = handler,
                 .label_selector = label_selector,
+                .field_selector = field_selector,
                 .consistent = consistent,
                 .phase = WATCH_BEGIN,
                 .page_limit = PAGE_LIMIT,
@@ -93,6 +94,13 @@ static void query_page(struct watch *w) {
         }
 }
 
+static void add_selector(struct watch *w, const char *parameter, const char *selector) {
+        if (!selector)
+                return;
+        strbuf_str(&w->query, parameter);
+        strbuf_url(&w->query, selector);
+}
+
 int watch_next(struct watch *w, int64_t now_ms, uint32_t random, struct watch_step *ret_step,
                struct fault *f) {
         unsigned timeout_s = WATCH_TIMEOUT_S + random % (WATCH_TIMEOUT_S + 1);
@@ -120,10 +128,8 @@ int watch_next(struct watch *w, int64_t now_ms, uint32_t random, struct watch_st
                 query_stream(w, timeout_s);
                 w->watches++;
         }
-        if (w->label_selector) {
-                strbuf_str(&w->query, "&labelSelector=");
-                strbuf_url(&w->query, w->label_selector);
-        }
+        add_selector(w, "&labelSelector=", w->label_selector);
+        add_selector(w, "&fieldSelector=", w->field_selector);
         r = strbuf_check(&w->query, f);
         if (r)
                 return r;
@@ -326,7 +332,8 @@ bool watch_end(struct watch *w, int64_t now_ms, uint32_t random, int result,
         bool from_stream = w->error_http != 0;
         int http = from_stream ? w->error_http : response->http;
         const char *reason = response->status_reason ? response->status_reason : "";
-        bool relist = w->relist || needs_list(http, reason, response->status_version_too_large);
+        bool relist = w->relist || needs_list(http, reason, response->status_version_too_large) ||
+                      (result == KUBE_E_SILENT && w->bookmarks);
         int64_t retry_after_ms = from_stream ? w->retry_after_ms : response->retry_after_ms;
 
         lines_done(&w->lines); /* what is cut off comes again */

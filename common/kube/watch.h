@@ -16,7 +16,9 @@
  * 500 that are consistent with each other. A watch that ends is taken up from the last
  * resourceVersion seen, bookmarks included; a new list is begun when that is too old (410, as an
  * answer or as an ERROR event), unknown to the server (504 with ResourceVersionTooLarge) or not
- * accepted, when the stream cannot be understood, or when the handler refuses an object.
+ * accepted, when the stream cannot be understood, when the handler refuses an object, or when not
+ * even a bookmark has come for longer than there should be none: so does a server that was restored
+ * from a backup treat a resourceVersion that it has not reached again.
  *
  * Not shared between threads.
  */
@@ -61,8 +63,9 @@ enum watch_phase {
 
 struct watch {
         const struct informer_handler *handler; /* borrowed */
-        const char *label_selector;             /* borrowed; NULL: all */
-        bool consistent;                        /* the first list must not be stale */
+        const char *label_selector;             /* borrowed, as field_selector; NULL: all */
+        const char *field_selector;
+        bool consistent; /* the first list must not be stale */
 
         enum watch_phase phase;
         bool listed;              /* a list has been completed */
@@ -88,7 +91,7 @@ struct watch {
 };
 
 void watch_init(struct watch *w, const struct informer_handler *handler, const char *label_selector,
-                bool consistent);
+                const char *field_selector, bool consistent);
 void watch_done(struct watch *w);
 
 /* Return: 0, -FAULT_NOMEM (wait a little and ask again). */

@@ -116,6 +116,7 @@ cgroupsPerQOS: false # containers are in /k8s.io
 enforceNodeAllocatable: []
 failSwapOn: false
 oomScoreAdj: 0
+syncFrequency: 1s # else a changed Secret takes a minute to reach its mounts
 clusterDomain: cluster.local
 clusterDNS: [$ip]
 resolvConf: "" # pods talk to each other, not to the machine's network

@@ -34,7 +34,7 @@ static int feed(const char *text, size_t size, size_t cut, struct strbuf *seen) 
         struct watch_step step;
         int r;
 
-        watch_init(&w, &handler, NULL, true);
+        watch_init(&w, &handler, NULL, NULL, true);
         r = watch_next(&w, 1000, 7, &step, NULL);
         MUST(r == 0 && step.action == WATCH_STREAM);
         r = watch_feed(&w, text, cut, NULL);

@@ -181,6 +181,7 @@ START_TEST(names_the_request_in_every_failure) {
                 { -FAULT_IO, "GET /x: the fake gave no answer" },
                 { -FAULT_NOMEM, "GET /x: the fake gave no answer" },
                 { KUBE_E_STOPPED, "GET /x: stopped" },
+                { KUBE_E_SILENT, "GET /x: the server has fallen silent" },
                 { KUBE_E_EXPIRED_WRITE, "GET /x: not sent, leadership has run out" },
         };
         const struct kube_request request = { .method = KUBE_GET, .path = "/x" };

@@ -83,7 +83,7 @@ static void rig_init(struct rig *rig, const char *selector, bool consistent) {
                 .log = STRBUF_INIT(SIZE_MAX),
                 .now_ms = 1000000,
         };
-        watch_init(&rig->w, &rig->handler, selector, consistent);
+        watch_init(&rig->w, &rig->handler, selector, NULL, consistent);
 }
 
 static void rig_done(struct rig *rig) {
@@ -479,7 +479,35 @@ START_TEST(takes_silence_for_a_fault_where_bookmarks_are_sent) {
         ck_assert_int_eq(next(&rig).idle_timeout_ms, 330000);
         ck_assert_int_eq(feed(&rig, BOOKMARK("12")), 0);
         ck_assert(!end(&rig, 0, 200));
-        ck_assert_int_eq(next(&rig).idle_timeout_ms, 150000);
+        ck_assert_int_eq(next(&rig).idle_timeout_ms, 90000);
+}
+END_TEST
+
+/* A server that was restored from a backup sends nothing until it has come to the resourceVersion
+ * that is asked for: to go on from there would miss all that happens until then. */
+START_TEST(lists_again_after_silence_where_bookmarks_are_sent) {
+        CLEANUP(rig_done) struct rig rig;
+
+        rig_init(&rig, NULL, true);
+        begin_watching(&rig);
+        ck_assert(end(&rig, KUBE_E_SILENT, 200));
+        expect_wait(&rig, 800);
+        expect_stream(&rig, WATCH_FROM "10");
+        ck_assert_int_eq(feed(&rig, BOOKMARK("12")), 0);
+        rig.now_ms += 90000;
+        ck_assert(end(&rig, KUBE_E_SILENT, 200));
+        expect_wait(&rig, 1600);
+        expect_stream(&rig, STREAM_LIST);
+}
+END_TEST
+
+START_TEST(selects_by_labels_and_by_fields) {
+        CLEANUP(rig_done) struct rig rig;
+
+        rig_init(&rig, "a=b", true);
+        rig.w.field_selector = "metadata.name=x";
+        ck_assert_ptr_nonnull(
+                strstr(next(&rig).query, "&labelSelector=a%3Db&fieldSelector=metadata.name%3Dx"));
 }
 END_TEST
 
@@ -661,6 +689,8 @@ int main(void) {
         tcase_add_test(tc, spreads_waits_and_time_outs_by_chance);
         tcase_add_test(tc, takes_a_very_short_watch_for_a_failure);
         tcase_add_test(tc, takes_silence_for_a_fault_where_bookmarks_are_sent);
+        tcase_add_test(tc, lists_again_after_silence_where_bookmarks_are_sent);
+        tcase_add_test(tc, selects_by_labels_and_by_fields);
         tcase_add_test(tc, stops_without_a_failure);
         tcase_add_test(tc, lists_again_when_the_handler_refuses_an_object);
         tcase_add_loop_test(tc, lists_again_after_what_it_cannot_understand, 0,
