@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dbupgrade-reconciler: flags, the objects, their order of start and stop. */
-#include <curl/curl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -353,14 +352,11 @@ int main(int argc, char **argv) {
                 return 2;
         }
         lifecycle_init();
-        if (curl_global_init(CURL_GLOBAL_DEFAULT))
-                return EXIT_FAILURE;
         r = run(&o, &f);
         if (r)
                 log_error("cannot go on", LOG_STR("error", f.text));
         else
                 log_info("stopped");
-        curl_global_cleanup();
         flag_list_done(&o.namespaces);
         return r ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -2,6 +2,7 @@
 #include "common/kube/kube_curl.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -236,9 +237,29 @@ static const struct kube_ops kube_curl_ops = {
         .close = kube_curl_close,
 };
 
-/* curl_global_init counts its calls and keeps no lock before 7.84: once, for good. */
+/* libcurl's buffers hold requests and answers, Secrets among them: what it frees is wiped. */
+static void wiping_free(void *p) {
+        if (p)
+                explicit_bzero(p, malloc_usable_size(p));
+        free(p);
+}
+
+static void *wiping_realloc(void *p, size_t size) {
+        size_t old = p ? malloc_usable_size(p) : 0;
+        void *fresh = malloc(size);
+
+        if (!fresh)
+                return NULL;
+        if (p)
+                memcpy(fresh, p, old < size ? old : size);
+        wiping_free(p);
+        return fresh;
+}
+
+/* Once, for good: what it frees must have been allocated by the same functions. */
 static void global_init(void) {
-        (void)curl_global_init(CURL_GLOBAL_DEFAULT);
+        (void)curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup,
+                                   calloc);
 }
 
 static const char *go_arch(void) {

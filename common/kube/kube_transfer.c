@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -163,6 +164,14 @@ static void set_method(struct kube_transfer *t) {
         set_ptr(c, CURLOPT_CUSTOMREQUEST, kube_method_name(request->method));
 }
 
+static CURLcode on_tls(CURL *easy, void *tls, void *ctx) {
+        (void)easy;
+        (void)ctx;
+        /* Otherwise what was read last stays in its buffer, or in freed memory. */
+        (void)SSL_CTX_set_options(tls, SSL_OP_CLEANSE_PLAINTEXT);
+        return CURLE_OK;
+}
+
 /* What is the same for every request. */
 static void set_common(struct kube_curl *c) {
         set_long(c, CURLOPT_NOSIGNAL, 1);
@@ -194,6 +203,8 @@ static void set_common(struct kube_curl *c) {
         set_ptr(c, CURLOPT_ERRORBUFFER, c->error);
         c->setup =
                 c->setup ? c->setup : curl_easy_setopt(c->easy, CURLOPT_SOCKOPTFUNCTION, on_socket);
+        c->setup =
+                c->setup ? c->setup : curl_easy_setopt(c->easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
 }
 
 /* Made by hand because curl_slist_append copies, and would leave the token in freed memory. */

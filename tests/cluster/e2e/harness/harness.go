@@ -210,6 +210,16 @@ func freePorts(n int) (int, error) {
 	return 0, errors.New("no free ports")
 }
 
+// FreePort finds a free port.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	port, err := freePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
 func allFree(first, n int) bool {
 	for port := first; port < first+n; port++ {
 		l, err := net.Listen("tcp", ":"+strconv.Itoa(port))

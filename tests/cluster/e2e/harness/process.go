@@ -117,6 +117,9 @@ func (p *Process) Wait(t testing.TB, timeout time.Duration) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// Status is how it has ended, after Wait.
+func (p *Process) Status() syscall.WaitStatus { return p.cmd.ProcessState.Sys().(syscall.WaitStatus) }
+
 // Stop ends it as the kubelet does, and fails the test unless it ends well.
 func (p *Process) Stop(t testing.TB) {
 	t.Helper()
