@@ -189,8 +189,7 @@ static int on_bookmark(struct watch *w, const struct json_span *version,
         bool ends = json_span_string(initial_end, text, sizeof(text)) && strcmp(text, "true") == 0;
         int r;
 
-        if (!ends)
-                w->bookmarks = true;
+        w->bookmarks = true;
         if (w->phase == WATCH_LISTING_STREAM && !ends)
                 return 0; /* says nothing about what has been sent yet */
         r = keep_version(w, version, f);

@@ -70,7 +70,7 @@ struct watch {
         enum watch_phase phase;
         bool listed;              /* a list has been completed */
         bool no_stream_lists;     /* the server has refused one */
-        bool bookmarks;           /* the server sends them: silence means something */
+        bool bookmarks;           /* the server has sent one: silence means something */
         unsigned stream_failures; /* streaming lists in a row that broke off */
         unsigned page_limit;
         struct strbuf resource_version; /* to watch from */

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -29,6 +30,7 @@ struct fake_server {
 
 struct fake_conn {
         int fd;
+        int stop; /* readable when the server ends */
         SSL *tls;
 };
 
@@ -94,7 +96,7 @@ static void make_tls(struct fake_server *server) {
 }
 
 static void serve_connection(struct fake_server *server, int fd) {
-        struct fake_conn conn = { .fd = fd, .tls = SSL_new(server->tls) };
+        struct fake_conn conn = { .fd = fd, .stop = server->stop[0], .tls = SSL_new(server->tls) };
         int one = 1;
 
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -231,6 +233,16 @@ void fake_await_close(struct fake_conn *conn) {
                 ;
 }
 
+void fake_play_dead(struct fake_conn *conn) {
+        struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+        const struct sock_fprog program = { .len = 1, .filter = &nothing };
+        struct pollfd stop = { .fd = conn->stop, .events = POLLIN };
+
+        MUST(!setsockopt(conn->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)));
+        while (poll(&stop, 1, -1) != 1)
+                ;
+}
+
 void fake_reset(struct fake_conn *conn) {
         struct linger linger = { .l_onoff = 1, .l_linger = 0 };
 
@@ -260,6 +272,9 @@ void fake_script_serve(void *ctx, struct fake_conn *conn) {
                         return;
                 case FAKE_SILENCE:
                         fake_await_close(conn);
+                        return;
+                case FAKE_DEAD:
+                        fake_play_dead(conn);
                         return;
                 }
         }

@@ -45,11 +45,14 @@ void fake_print(struct fake_conn *conn, const char *text);
 void fake_answer(struct fake_conn *conn, const char *status, const char *headers, const char *json);
 /* Blocks until the peer closes. */
 void fake_await_close(struct fake_conn *conn);
+/* Drops all that the peer sends from now on, as a machine does that has gone: nothing of it is
+ * acknowledged. Blocks until fake_server_free. */
+void fake_play_dead(struct fake_conn *conn);
 /* Resets the connection instead of closing it in order. */
 void fake_reset(struct fake_conn *conn);
 
 /* A fake_serve that follows a script: ctx is a struct fake_script. */
-enum fake_then { FAKE_KEEP, FAKE_CLOSE, FAKE_RESET, FAKE_SILENCE };
+enum fake_then { FAKE_KEEP, FAKE_CLOSE, FAKE_RESET, FAKE_SILENCE, FAKE_DEAD };
 struct fake_act {
         const char *answer; /* raw bytes; NULL: no request is expected, it aborts */
         enum fake_then then;

@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -126,6 +127,38 @@ func (c *Cluster) Stop() {
 	if err := os.RemoveAll(c.Dir); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 	}
+}
+
+// Restart stops the control plane, calls f with the directory of its state, and starts it again.
+func (c *Cluster) Restart(t testing.TB, f func(dir string)) {
+	t.Helper()
+	host, err := url.Parse(c.Config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := script("down-controlplane.sh", c.Dir).Run(); err != nil {
+		t.Fatal(err)
+	}
+	f(c.Dir)
+	up := script("up-controlplane.sh", c.Dir, host.Port())
+	up.Env = append(os.Environ(), "KUBE="+Kube())
+	if err := up.Run(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Pid is the process id of a program of the control plane, such as "kube-apiserver".
+func (c *Cluster) Pid(t testing.TB, program string) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(c.Dir, "run", program+".pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
 }
 
 func (c *Cluster) connect(kubeconfig string) (err error) {

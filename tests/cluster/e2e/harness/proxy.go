@@ -41,6 +41,12 @@ type Proxy struct {
 	// the first. False cuts the connection.
 	Before, After func(*Exchange) bool
 
+	// Instead, when set, may answer in the API server's place; it returns whether it has.
+	Instead func(*Exchange, http.ResponseWriter) bool
+
+	// Body, when set, wraps the body of each answer of the API server.
+	Body func(*Exchange, io.ReadCloser) io.ReadCloser
+
 	mu        sync.Mutex
 	exchanges []*Exchange
 }
@@ -71,6 +77,9 @@ func (c *Cluster) NewProxy(t testing.TB) *Proxy {
 			if p.After != nil && !p.After(e) {
 				panic(http.ErrAbortHandler)
 			}
+			if p.Body != nil {
+				response.Body = p.Body(e, response.Body)
+			}
 			return nil
 		},
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
@@ -87,6 +96,9 @@ func (c *Cluster) NewProxy(t testing.TB) *Proxy {
 		p.mu.Unlock()
 		if p.Before != nil && !p.Before(e) {
 			panic(http.ErrAbortHandler)
+		}
+		if p.Instead != nil && p.Instead(e, w) {
+			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e)))
