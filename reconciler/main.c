@@ -14,6 +14,7 @@
 #include "common/base/random.h"
 #include "common/http/ops.h"
 #include "common/kube/kube_config.h"
+#include "common/kube/warnings.h"
 #include "reconciler/controller.h"
 #include "reconciler/election.h"
 #include "reconciler/meters.h"
@@ -129,10 +130,19 @@ static int check_cert_flags(const struct options *o, struct fault *f) {
         return 0;
 }
 
-/* Of the API server, or of a credential file that cannot be read again. */
 static void on_warning(void *ctx, const char *text) {
         (void)ctx;
-        log_warning("a warning about the API server", LOG_STR("warning", text));
+        log_warning("the API server warns", LOG_STR("warning", text));
+}
+
+static void on_stale(void *ctx, const char *text) {
+        static struct log_limit limit;
+        int64_t suppressed;
+
+        (void)ctx;
+        if (log_limit_pass(&limit, 60000, &suppressed))
+                log_warning("a credential cannot be read again, the old one is used",
+                            LOG_STR("error", text), LOG_INT("suppressed", suppressed));
 }
 
 /* What begins when this process leads. */
@@ -242,14 +252,17 @@ static int run(struct options *o, struct fault *f) {
         CLEANUP(controller_free_p) struct controller *controller = NULL;
         CLEANUP(work_done) struct work work = { .o = o };
         CLEANUP(ops_free_p) struct ops *ops = NULL;
+        CLEANUP(warnings_free_p) struct warnings *warnings = warnings_new();
         struct kube_curl_opts kube = {
                 .config = &config,
                 .program = PROGRAM,
                 .clock = clock_system(),
                 .random = random_system(),
-                .observer = { .request = meters_request, .warning = on_warning },
+                .observer = { .request = meters_request, .warning = on_warning, .stale = on_stale },
+                .warnings = warnings,
         };
-        int r = kube_config_load(o->kubeconfig, &config, f);
+        int r = warnings ? kube_config_load(o->kubeconfig, &config, f)
+                         : fault_set(f, FAULT_NOMEM, "out of memory");
 
         if (!r)
                 r = find_namespace(o, &config, f);

@@ -50,7 +50,8 @@ static int refresh(struct kube_curl *c, struct kube_credential *credential, stru
                 return 0;
         r = kube_credential_refresh(credential, now_ms(c), &why);
         if (r == KUBE_CREDENTIAL_E_STALE) {
-                kube_transfer_warn(c, why.text);
+                if (c->opts.observer.stale)
+                        c->opts.observer.stale(c->opts.observer.ctx, why.text);
                 return 0;
         }
         return r ? fault_set(f, why.kind, "%s", why.text) : 0;

@@ -6,12 +6,12 @@
  * redirection, no compression: list pages are bounded by their limit, and so is memory.
  *
  * Files (token, CA, client certificate) are read again once a minute; when that fails the old
- * content stays and observer.warning says so. A 401 has the token read at once and, if it is
+ * content stays and observer.stale says so. A 401 has the token read at once and, if it is
  * another one, the request sent again.
  *
  * Sent again within the request's time-out: answers 429 and 5xx that have a Retry-After, after that
- * time; a GET whose connection was lost (streams are not). A request with a body is never sent again
- * once a byte of it may have been read by a server that gave no answer.
+ * time; a GET whose connection was lost (streams are not). A request with a body is never sent
+ * again once a byte of it may have been read by a server that gave no answer.
  *
  * A peer that has gone is noticed within 25 s (TCP_USER_TIMEOUT, keepalive).
  */
@@ -27,6 +27,7 @@ struct clock;
 struct fault;
 struct kube_config;
 struct random;
+struct warnings;
 
 /* One exchange, each try of its own. */
 struct kube_observation {
@@ -41,9 +42,10 @@ struct kube_observation {
 /* Called in the thread of the request. Members may be NULL. */
 struct kube_observer {
         void (*request)(void *ctx, const struct kube_observation *observation);
-        /* A Warning header of the server, once each text; or a file that could not be read again.
-         */
+        /* The text of a Warning header of the server. */
         void (*warning)(void *ctx, const char *text);
+        /* A credential's file could not be read again: each minute in each thread. */
+        void (*stale)(void *ctx, const char *text);
         void *ctx;
 };
 
@@ -54,6 +56,7 @@ struct kube_curl_opts {
         const struct clock *clock;
         const struct random *random;
         struct kube_observer observer;
+        struct warnings *warnings; /* those that were observed; NULL: each is observed each time */
         /* The write gate: on the boot clock, until when requests other than GET may be under way.
          * Past it they get KUBE_E_EXPIRED_WRITE, before it their time-out ends with it. NULL: no
          * gate. Called in the thread of the request. */

@@ -11,6 +11,7 @@
 #include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "common/kube/kube_config.h"
+#include "common/kube/warnings.h"
 
 #define CONNECT_TIMEOUT_MS 10000
 /* Bytes sent and not acknowledged for this long end the connection; together with the probes (15 s
@@ -22,33 +23,6 @@
 
 static int64_t now_ms(const struct kube_curl *c) {
         return clock_mono_ms(c->opts.clock);
-}
-
-void kube_transfer_warn(struct kube_curl *c, const char *text) {
-        if (c->opts.observer.warning)
-                c->opts.observer.warning(c->opts.observer.ctx, text);
-}
-
-/* FNV-1a: equal texts of one server are what matters, not enemies. */
-static uint64_t hash_text(const char *text) {
-        uint64_t hash = 14695981039346656037U;
-
-        for (; *text; text++)
-                hash = (hash ^ (unsigned char)*text) * 1099511628211U;
-        return hash;
-}
-
-static void warn_once(struct kube_curl *c, const char *text) {
-        uint64_t hash = hash_text(text);
-
-        for (size_t i = 0; i < c->warning_count; i++) {
-                if (c->warnings[i] == hash)
-                        return;
-        }
-        if (c->warning_count == KUBE_TRANSFER_WARNINGS)
-                return;
-        c->warnings[c->warning_count++] = hash;
-        kube_transfer_warn(c, text);
 }
 
 static int on_socket(void *ctx, curl_socket_t fd, curlsocktype purpose) {
@@ -310,11 +284,18 @@ static bool is_connection_lost(CURLcode rc) {
 }
 
 static void read_warnings(struct kube_curl *c) {
+        const struct kube_observer *observer = &c->opts.observer;
         struct curl_header *header;
+        char text[WARNING_TEXT_SIZE];
 
         for (size_t i = 0;
-             curl_easy_header(c->easy, "Warning", i, CURLH_HEADER, -1, &header) == CURLHE_OK; i++)
-                warn_once(c, header->value);
+             observer->warning &&
+             curl_easy_header(c->easy, "Warning", i, CURLH_HEADER, -1, &header) == CURLHE_OK;
+             i++) {
+                if (warning_read(header->value, text) &&
+                    (!c->opts.warnings || warnings_is_new(c->opts.warnings, text)))
+                        observer->warning(observer->ctx, text);
+        }
 }
 
 /* Notes what the answer says beside its body, and tells the observer. */

@@ -10,8 +10,7 @@
 #include "common/kube/kube_credential.h"
 #include "common/kube/kube_curl.h"
 
-#define KUBE_TRANSFER_HEADERS  4
-#define KUBE_TRANSFER_WARNINGS 32
+#define KUBE_TRANSFER_HEADERS 4
 
 /* A request on its way and the answer as it comes. */
 struct kube_transfer {
@@ -23,7 +22,7 @@ struct kube_transfer {
         int64_t idle_timeout_ms; /* of a stream */
         int64_t last_byte_ms;
         size_t body_sent; /* of the request's body */
-        int result; /* what ended it in a callback */
+        int result;       /* what ended it in a callback */
         struct curl_slist headers[KUBE_TRANSFER_HEADERS];
         size_t header_count;
         struct fault *fault;
@@ -38,15 +37,10 @@ struct kube_curl {
         struct strbuf url, authorization, content_type;
         char *user_agent;
         char error[CURL_ERROR_SIZE];
-        CURLcode setup;                            /* the first option that failed */
-        uint64_t warnings[KUBE_TRANSFER_WARNINGS]; /* hashes of those already shown */
-        size_t warning_count;
+        CURLcode setup; /* the first option that failed */
 };
 
 /* Sends the request with url, content_type and authorization of t->curl, whose credentials are
  * current. Return: 0 when an answer came whole, otherwise why not; *ret_lost: the connection was
  * lost on the way. */
 int kube_transfer_try(struct kube_transfer *t, int64_t timeout_ms, bool *ret_lost) MUST_CHECK;
-
-/* Hands a warning to the observer. */
-void kube_transfer_warn(struct kube_curl *c, const char *text);

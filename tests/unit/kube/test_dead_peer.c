@@ -21,7 +21,6 @@ struct client {
         const char *name;
         struct fake_script script;
         bool stream;
-        const char *want; /* in the fault */
         pthread_t thread;
         struct fake_server *server;
         struct kube_config config;
@@ -45,7 +44,7 @@ static int send_once(struct client *c) {
                 .method = c->stream ? KUBE_GET : KUBE_POST,
                 .path = "/x",
                 .body = c->stream ? NULL : "{}",
-                .body_len = 2,
+                .body_len = strlen("{}"),
                 .timeout_ms = LONG_ENOUGH_S * INT64_C(1000),
         };
 
@@ -88,7 +87,8 @@ static void client_end(struct client *c) {
         printf("%s: noticed after %lld ms: %s\n", c->name, (long long)c->elapsed_ms, c->fault.text);
         ck_assert_msg(c->result == -FAULT_IO, "%s: %d", c->name, c->result);
         /* The system's word, not that of a time-out of the request. */
-        ck_assert_msg(strstr(c->fault.text, c->want) != NULL, "%s: %s", c->name, c->fault.text);
+        ck_assert_msg(strstr(c->fault.text, "onnection timed out") != NULL, "%s: %s", c->name,
+                      c->fault.text);
         kube_close(&c->kube);
         kube_config_done(&c->config);
         fake_server_free(c->server);
@@ -99,11 +99,9 @@ START_TEST(notices_a_dead_peer) {
                 { .name = "a watch",
                   .script = { .acts = { { HEAD "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
                                           FAKE_DEAD } } },
-                  .stream = true,
-                  .want = "onnection timed out" },
+                  .stream = true },
                 { .name = "a write over a kept connection",
-                  .script = { .acts = { { HEAD "Content-Length: 2\r\n\r\n{}", FAKE_DEAD } } },
-                  .want = "may have been executed" },
+                  .script = { .acts = { { HEAD "Content-Length: 2\r\n\r\n{}", FAKE_DEAD } } } },
         };
 
         for (size_t i = 0; i < sizeof(clients) / sizeof(clients[0]); i++)

@@ -6,6 +6,8 @@ package leader
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -26,6 +28,8 @@ import (
 )
 
 var cluster *harness.Cluster
+
+var webhooks = harness.Root("manifests", "base", "webhook-configurations.yaml")
 
 func TestMain(m *testing.M) {
 	os.Exit(harness.Run(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode))
@@ -64,14 +68,35 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) start(proxy *harness.Proxy, name string) *harness.Process {
+func (r *rig) start(proxy *harness.Proxy, name string, args ...string) *harness.Process {
 	r.Helper()
 	server, ca := "", []byte(nil)
 	if proxy != nil {
 		server, ca = proxy.URL, proxy.CA
 	}
-	return harness.StartReconciler(r, cluster.ReconcilerKubeconfig(r, server, ca), "--namespace="+r.ns,
-		"--leader-elect", "--operator-namespace="+harness.SystemNamespace, "--pod-name="+name)
+	return harness.StartReconciler(r, cluster.ReconcilerKubeconfig(r, server, ca), append([]string{"--namespace=" + r.ns,
+		"--leader-elect", "--operator-namespace=" + harness.SystemNamespace, "--pod-name=" + name}, args...)...)
+}
+
+// status is what leader_election_master_status says of the process whose metrics are on a port.
+func (r *rig) status(port int) string {
+	r.Helper()
+	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "leader_election_master_status{") {
+			return strings.TrimSpace(line[strings.LastIndex(line, " "):])
+		}
+	}
+	r.Fatal("there is no leader_election_master_status")
+	return ""
 }
 
 func get(t *testing.T) *coordinationv1.Lease {
@@ -110,16 +135,27 @@ func (r *rig) awaitHolder(name string) time.Duration {
 // migrates makes an object and waits until it is Ready.
 func (r *rig) migrates(name string) {
 	r.Helper()
+	r.create(name, "ok-"+name)
+	r.ready(name)
+}
+
+func (r *rig) create(name, tag string) {
+	r.Helper()
 	objects := cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(r.ns)
 	_, err := objects.Create(r.Context(), &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "dbupgrade.subbug.learning/v1alpha1", "kind": "DBUpgrade", "metadata": map[string]any{"name": name},
-		"spec": map[string]any{"migrations": map[string]any{"image": "shop/migrations:ok-" + name},
+		"spec": map[string]any{"migrations": map[string]any{"image": "shop/migrations:" + tag},
 			"database": map[string]any{"type": "selfHosted", "connection": map[string]any{"urlSecretRef": map[string]any{"name": "db", "key": "url"}}}},
 	}}, metav1.CreateOptions{})
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.ready(name)
+}
+
+// hangs makes an object that stays unfinished: there is always something to do for it.
+func (r *rig) hangs(name string) {
+	r.Helper()
+	r.create(name, "typo-1")
 }
 
 func (r *rig) ready(name string) {
@@ -162,12 +198,22 @@ func (r *rig) oneJobEach() {
 
 func TestTheLeaderIsStopped(t *testing.T) {
 	r := newRig(t)
-	a := r.start(nil, "a")
+	ports := []int{harness.FreePort(t), harness.FreePort(t)}
+	a := r.start(nil, "a", fmt.Sprintf("--metrics-bind-address=127.0.0.1:%d", ports[0]))
 	r.awaitHolder("a_")
-	b := r.start(nil, "b")
+	b := r.start(nil, "b", fmt.Sprintf("--metrics-bind-address=127.0.0.1:%d", ports[1]))
 	r.migrates("one")
+	if first, second := r.status(ports[0]), r.status(ports[1]); first != "1" || second != "0" {
+		t.Errorf("leader_election_master_status: %s of the leader, %s of the other", first, second)
+	}
 	a.Stop(t)
 	t.Logf("handed over in %v", r.awaitHolder("b_"))
+	harness.Eventually(t, patience, "the metric of the new leader", func() error {
+		if status := r.status(ports[1]); status != "1" {
+			return fmt.Errorf("%s", status)
+		}
+		return nil
+	})
 	r.migrates("two")
 	b.Stop(t)
 	if got := holder(t); got != "" {
@@ -191,20 +237,34 @@ func TestTheLeaderIsKilled(t *testing.T) {
 	r.oneJobEach()
 }
 
-// A leader that slept through its time must not write when it wakes.
+// A leader that slept through its time must not write when it wakes: neither what it was about to
+// do, nor what has changed meanwhile, nor events, nor certificates.
 func TestTheLeaderSleeps(t *testing.T) {
 	r := newRig(t)
-	a := r.start(nil, "a")
+	cluster.Kubectl(t, "apply", "-f", webhooks)
+	t.Cleanup(func() { cluster.Kubectl(t, "delete", "-f", webhooks) }) // nobody would answer
+	proxy := cluster.NewProxy(t)
+	a := r.start(proxy, "a", "--cert-mode=self-managed")
 	r.awaitHolder("a_")
 	r.start(nil, "b")
 	a.Signal(t, syscall.SIGSTOP)
+	before := len(proxy.Exchanges())
 	t.Logf("taken over in %v", r.awaitHolder("b_"))
+	cluster.Kubectl(t, "delete", "-f", webhooks) // for the objects of this test; b keeps no certificates
 	r.migrates("one")
-	time.Sleep(15 * time.Second) // 30 in all
+	r.hangs("hanging")
+	cluster.Kubectl(t, "apply", "-f", webhooks) // without caBundle
+	time.Sleep(15 * time.Second)                // 30 in all
 	a.Signal(t, syscall.SIGCONT)
 	if code := a.Wait(t, patience); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
+	for _, e := range proxy.Exchanges()[before:] {
+		if e.Method != "GET" {
+			t.Errorf("it has written: %v", &e)
+		}
+	}
+	cluster.Kubectl(t, "delete", "-f", webhooks)
 	r.migrates("two")
 	if got := holder(t); !strings.HasPrefix(got, "b_") {
 		t.Errorf("the holder is %q", got)
@@ -245,6 +305,33 @@ func TestTheLeaderIsCutOff(t *testing.T) {
 	default:
 		t.Error("the old leader still runs when the new one begins")
 	}
+	r.migrates("one")
+	r.oneJobEach()
+}
+
+// An API server that is there but does not answer: the kernel acknowledges in its place.
+func TestTheAPIServerHangs(t *testing.T) {
+	r := newRig(t)
+	a := r.start(nil, "a")
+	r.awaitHolder("a_")
+	r.start(nil, "b")
+	server, err := os.FindProcess(cluster.Pid(t, "kube-apiserver"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	code := a.Wait(t, patience)
+	t.Logf("the leader ended after %v", time.Since(began))
+	if err := server.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if code != 1 || !strings.Contains(a.Log(), "leader election lost") {
+		t.Errorf("exit code %d", code)
+	}
+	t.Logf("the other one leads %v after the API server answers again", r.awaitHolder("b_"))
 	r.migrates("one")
 	r.oneJobEach()
 }
