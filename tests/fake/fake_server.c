@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 struct fake_server {
         fake_serve serve;
@@ -238,6 +239,8 @@ void fake_play_dead(struct fake_conn *conn) {
         const struct sock_fprog program = { .len = 1, .filter = &nothing };
         struct pollfd stop = { .fd = conn->stop, .events = POLLIN };
 
+        /* Until what was sent is acknowledged: it would be sent again and again, and be heard. */
+        (void)usleep(300000);
         MUST(!setsockopt(conn->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)));
         while (poll(&stop, 1, -1) != 1)
                 ;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/base/fault.h"
@@ -60,6 +61,7 @@ static void *client_main(void *arg) {
 
         if (!c->stream)
                 c->result = send_once(c); /* the connection is kept */
+        (void)usleep(600000); /* until the server plays dead */
         begun_ms = clock_mono_ms(clock_system());
         if (c->result == 0)
                 c->result = send_once(c);

@@ -242,7 +242,7 @@ func TestTheLeaderIsKilled(t *testing.T) {
 func TestTheLeaderSleeps(t *testing.T) {
 	r := newRig(t)
 	cluster.Kubectl(t, "apply", "-f", webhooks)
-	t.Cleanup(func() { cluster.Kubectl(t, "delete", "-f", webhooks) }) // nobody would answer
+	t.Cleanup(func() { cluster.Kubectl(t, "delete", "--ignore-not-found", "-f", webhooks) }) // nobody would answer
 	proxy := cluster.NewProxy(t)
 	a := r.start(proxy, "a", "--cert-mode=self-managed")
 	r.awaitHolder("a_")
@@ -250,7 +250,7 @@ func TestTheLeaderSleeps(t *testing.T) {
 	a.Signal(t, syscall.SIGSTOP)
 	before := len(proxy.Exchanges())
 	t.Logf("taken over in %v", r.awaitHolder("b_"))
-	cluster.Kubectl(t, "delete", "-f", webhooks) // for the objects of this test; b keeps no certificates
+	cluster.Kubectl(t, "delete", "--ignore-not-found", "-f", webhooks) // for the objects of this test; b keeps no certificates
 	r.migrates("one")
 	r.hangs("hanging")
 	cluster.Kubectl(t, "apply", "-f", webhooks) // without caBundle
@@ -264,7 +264,7 @@ func TestTheLeaderSleeps(t *testing.T) {
 			t.Errorf("it has written: %v", &e)
 		}
 	}
-	cluster.Kubectl(t, "delete", "-f", webhooks)
+	cluster.Kubectl(t, "delete", "--ignore-not-found", "-f", webhooks)
 	r.migrates("two")
 	if got := holder(t); !strings.HasPrefix(got, "b_") {
 		t.Errorf("the holder is %q", got)
