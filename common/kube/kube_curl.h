@@ -13,7 +13,7 @@
  * time; a GET whose connection was lost (streams are not). A request with a body is never sent
  * again once a byte of it may have been read by a server that gave no answer.
  *
- * A peer that has gone is noticed within 25 s (TCP_USER_TIMEOUT, keepalive).
+ * A peer that has gone is noticed within 20 s (TCP_USER_TIMEOUT, keepalive), and told within 30 s.
  */
 #pragma once
 

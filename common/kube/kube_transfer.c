@@ -14,10 +14,11 @@
 #include "common/kube/warnings.h"
 
 #define CONNECT_TIMEOUT_MS 10000
-/* Bytes sent and not acknowledged for this long end the connection; together with the probes (15 s
- * idle, then 3 a 5 s apart, TCP_KEEPCNT) nobody waits longer than 30 s for a dead peer. */
-#define TCP_USER_TIMEOUT_MS 25000
-#define KEEPALIVE_IDLE_S    15L
+/* Bytes sent and not acknowledged for this long end the connection, and so do probes (from 10 s of
+ * silence, 5 s apart). libcurl then opens another connection for a write before it finds that it
+ * must not send it again: with CONNECT_TIMEOUT_MS, nobody waits longer than 30 s for a dead peer. */
+#define TCP_USER_TIMEOUT_MS 18000
+#define KEEPALIVE_IDLE_S    10L
 #define KEEPALIVE_INTVL_S   5L
 #define KEEPALIVE_PROBES    3
 
