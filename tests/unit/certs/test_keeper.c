@@ -387,6 +387,31 @@ START_TEST(at_no_moment_is_a_certificate_met_without_trust) {
 }
 END_TEST
 
+/* A machine that was suspended for so long that all has expired, and one whose clock was wrong. */
+START_TEST(wall_time_jumps) {
+        static const int64_t jumps_s[] = { 10L * LIFE_S, -20L * LIFE_S, 3L * LIFE_S + 1 };
+        struct cluster *c = cluster_new();
+
+        (void)settle(c);
+        for (size_t i = 0; i < sizeof(jumps_s) / sizeof(jumps_s[0]); i++) {
+                char *cert, *key;
+
+                c->now_s += jumps_s[i];
+                for (int pass = 0; pass < 4; pass++) {
+                        (void)settle(c);
+                        cert = member(c, SERVING, "tls.crt");
+                        key = member(c, SERVING, "tls.key");
+                        ck_assert(is_trusted(cert, key, c->bundles[VALIDATING], c->now_s));
+                        ck_assert(is_trusted(cert, key, c->bundles[MUTATING], c->now_s));
+                        free(cert);
+                        free(key);
+                        c->now_s += PROPAGATION_S;
+                }
+        }
+        cluster_free(c);
+}
+END_TEST
+
 START_TEST(an_expiring_certificate_is_told) {
         struct cluster *c = cluster_new();
 
@@ -412,6 +437,7 @@ int main(void) {
         tcase_add_test(tcase, a_lost_ca_is_replaced_with_overlap);
         tcase_add_test(tcase, garbage_is_replaced);
         tcase_add_test(tcase, at_no_moment_is_a_certificate_met_without_trust);
+        tcase_add_test(tcase, wall_time_jumps);
         tcase_add_test(tcase, an_expiring_certificate_is_told);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);

@@ -323,6 +323,73 @@ func TestVeryShortWatches(t *testing.T) {
 	}
 }
 
+// large is a DBUpgrade of 4 KB, as JSON. It is being deleted: nothing is to be done for it.
+func large(ns string, i int) string {
+	return fmt.Sprintf(`{"apiVersion":"dbupgrade.subbug.learning/v1alpha1","kind":"DBUpgrade","metadata":{"name":"shop-%d","namespace":%q,`+
+		`"uid":"u%[1]d","resourceVersion":"%[1]d","generation":1,"deletionTimestamp":"2026-01-01T00:00:00Z","finalizers":["example.org/f"],`+
+		`"annotations":{"a":%[3]q}},"spec":{"migrations":{"image":"shop/migrations:1"},"database":{"type":"selfHosted",`+
+		`"connection":{"urlSecretRef":{"name":"db","key":"url"}}}}}`, i+1, ns, strings.Repeat("x", 3500))
+}
+
+// However long a list is, one object or one page of it is in memory at a time.
+func TestMemoryOfALongList(t *testing.T) {
+	const many, page = 20000, 500
+	size := many * len(large("namespace-of-the-test", many)) >> 10 // KiB
+	for _, streaming := range []bool{true, false} {
+		t.Run(map[bool]string{true: "streaming", false: "pages"}[streaming], func(t *testing.T) {
+			w := newWorld(t)
+			w.proxy.Instead = func(e *harness.Exchange, answer http.ResponseWriter) bool {
+				if !isWatch(e) {
+					return false
+				}
+				if strings.Contains(e.URL, "sendInitialEvents") && !streaming {
+					return refuse(answer, 400, "BadRequest", "")
+				}
+				answer.Header().Set("Content-Type", "application/json")
+				if !isList(e) {
+					answer.(http.Flusher).Flush()
+					<-w.Context().Done() // nothing happens any more
+					return true
+				}
+				if streaming {
+					for i := range many {
+						fmt.Fprintf(answer, `{"type":"ADDED","object":%s}`+"\n", large(w.ns, i))
+					}
+					fmt.Fprintf(answer, `{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"%d","annotations":{"k8s.io/initial-events-end":"true"}}}}`+"\n", many)
+					answer.(http.Flusher).Flush()
+					<-w.Context().Done()
+					return true
+				}
+				first := 0
+				if _, token, more := strings.Cut(e.URL, "continue="); more {
+					fmt.Sscanf(token, "%d", &first)
+				}
+				fmt.Fprintf(answer, `{"kind":"DBUpgradeList","metadata":{"resourceVersion":"%d"`, many)
+				if first+page < many {
+					fmt.Fprintf(answer, `,"continue":"%d"`, first+page)
+				}
+				fmt.Fprint(answer, `},"items":[`)
+				for i := first; i < first+page; i++ {
+					if i > first {
+						fmt.Fprint(answer, ",")
+					}
+					fmt.Fprint(answer, large(w.ns, i))
+				}
+				fmt.Fprint(answer, "]}")
+				return true
+			}
+			w.start()
+			w.knows(many, 5*time.Minute)
+			peak, rss := w.process.PeakMemory(w), harness.Memory(w, w.process.Pid(), "Rss")
+			t.Logf("%d objects, %d KiB of JSON: peak RSS %d KiB, then %d KiB", many, size, peak, rss)
+			if peak > size/2 {
+				t.Errorf("so much of the list was in memory")
+			}
+			w.process.Kill()
+		})
+	}
+}
+
 // etcd restored from a backup: resourceVersions begin anew from a lower one, objects come back, and
 // a watch from a higher one hears nothing. Not parallel: it is the last one of this control plane.
 func TestZRestoredFromABackup(t *testing.T) {
