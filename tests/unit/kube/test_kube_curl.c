@@ -119,14 +119,18 @@ static void rig_open(struct rig *rig) {
 }
 
 static void rig_done(struct rig *rig) {
-        CLEANUP(free_p) char *token = NULL;
+        static const char *const names[] = { "token", "ca" };
 
         kube_close(&rig->kube);
         kube_config_done(&rig->config);
         warnings_free(rig->told);
         fake_server_free(rig->server);
-        if (asprintf(&token, "%s/token", rig->dir) > 0)
-                (void)unlink(token);
+        for (size_t i = 0; i < 2; i++) {
+                CLEANUP(free_p) char *path = NULL;
+
+                if (asprintf(&path, "%s/%s", rig->dir, names[i]) > 0)
+                        (void)unlink(path);
+        }
         (void)rmdir(rig->dir);
 }
 
@@ -139,16 +143,28 @@ static int64_t elapsed_ms(const struct rig *rig) {
         return clock_mono_ms(clock_system()) - rig->begun_ms;
 }
 
-static void put_token(struct rig *rig, const char *text) {
+/* Has the source read from a file of that name, which holds the text from now on. */
+static void put_file(struct rig *rig, struct kube_source *source, const char *name,
+                     const char *text) {
         CLEANUP(free_p) char *path = NULL;
         CLEANUP(fclose_p) FILE *file = NULL;
 
-        ck_assert_int_gt(asprintf(&path, "%s/token", rig->dir), 0);
+        ck_assert_int_gt(asprintf(&path, "%s/%s", rig->dir, name), 0);
         file = fopen(path, "we");
         ck_assert_ptr_nonnull(file);
         ck_assert_int_ge(fputs(text, file), 0);
-        if (!rig->config.token.path)
-                rig->config.token.path = copy(path);
+        free(source->data);
+        source->data = NULL;
+        if (!source->path)
+                source->path = copy(path);
+}
+
+static void put_token(struct rig *rig, const char *text) {
+        put_file(rig, &rig->config.token, "token", text);
+}
+
+static void put_ca(struct rig *rig, const char *text) {
+        put_file(rig, &rig->config.ca, "ca", text);
 }
 
 static int ask(struct rig *rig, enum kube_method method, int64_t timeout_ms,
@@ -539,6 +555,31 @@ START_TEST(reads_the_token_again_after_a_minute) {
 }
 END_TEST
 
+/* The cluster's CA is replaced: kept connections end with the trust that they were made by. */
+START_TEST(reads_the_ca_again_after_a_minute) {
+        struct fake_server *other = fake_server_new(fake_script_serve, NULL);
+
+        RIG(rig, { OK_EMPTY, FAKE_KEEP }, { OK_EMPTY, FAKE_KEEP }, { OK_EMPTY, FAKE_KEEP });
+        put_ca(&rig, fake_server_ca(rig.server));
+        rig_open(&rig);
+        ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
+        put_ca(&rig, fake_server_ca(other));
+        ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
+        rig.clock_ahead_ms += 61000;
+        ck_assert_int_eq(get(&rig, KUBE_GET, 500), -FAULT_IO);
+        ck_assert_uint_eq(rig.script.count, 2);
+        put_ca(&rig, "");
+        rig.clock_ahead_ms += 61000;
+        ck_assert_int_eq(get(&rig, KUBE_GET, 500), -FAULT_IO);
+        ck_assert_ptr_nonnull(strstr(rig.warnings, "/ca is empty"));
+        put_ca(&rig, fake_server_ca(rig.server));
+        rig.clock_ahead_ms += 61000;
+        ck_assert_int_eq(get(&rig, KUBE_GET, 0), 0);
+        ck_assert_uint_eq(rig.script.count, 3);
+        fake_server_free(other);
+}
+END_TEST
+
 START_TEST(sends_nothing_with_a_token_that_would_be_another_header) {
         CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
         struct fault f = FAULT_INIT;
@@ -726,6 +767,7 @@ int main(void) {
         tcase_add_test(tc, asks_once_after_a_401_when_there_is_no_other_token);
         tcase_add_test(tc, sends_again_with_a_new_token_after_a_401);
         tcase_add_test(tc, reads_the_token_again_after_a_minute);
+        tcase_add_test(tc, reads_the_ca_again_after_a_minute);
         tcase_add_test(tc, sends_nothing_with_a_token_that_would_be_another_header);
         tcase_add_test(tc, writes_nothing_once_the_gate_is_closed);
         tcase_add_test(tc, hands_on_each_server_warning_once);
