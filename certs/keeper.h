@@ -28,7 +28,7 @@ struct keeper_opts {
         const char *cluster_domain; /* "cluster.local" */
         const char *serving_secret; /* kubernetes.io/tls, with ca.crt; mounted by the webhook */
         const char *ca_secret;      /* kubernetes.io/tls; only the reconciler may read it */
-        const char *configurations[RENEW_CONFIGURATIONS]; /* names, in the order below */
+        const char *configurations[RENEW_CONFIGURATIONS]; /* names, in the order above */
         int64_t ca_lifetime_s, leaf_lifetime_s;
         int64_t propagation_s;   /* see renew.h; RENEW_PROPAGATIONS_MIN times it fit into both */
         const char *instance;    /* reportingInstance of events: the Pod's name */

@@ -14,7 +14,9 @@ struct keeper_loop;
 struct random;
 
 struct keeper_loop_opts {
-        struct keeper_opts keeper; /* borrowed until keeper_loop_stop, with what it points to */
+        /* Copied; what it points to is borrowed until keeper_loop_stop. Its kube is used by the
+         * keeper's thread alone. */
+        struct keeper_opts keeper;
         struct kube watches[RENEW_CONFIGURATIONS]; /* taken, also when keeper_loop_start fails */
         const struct random *random;
 };
