@@ -16,7 +16,8 @@
 #define CONNECT_TIMEOUT_MS 10000
 /* Bytes sent and not acknowledged for this long end the connection, and so do probes (from 10 s of
  * silence, 5 s apart). libcurl then opens another connection for a write before it finds that it
- * must not send it again: with CONNECT_TIMEOUT_MS, nobody waits longer than 30 s for a dead peer. */
+ * must not send it again: with CONNECT_TIMEOUT_MS, nobody waits longer than 30 s for a dead peer.
+ */
 #define TCP_USER_TIMEOUT_MS 18000
 #define KEEPALIVE_IDLE_S    10L
 #define KEEPALIVE_INTVL_S   5L

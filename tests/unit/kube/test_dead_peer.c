@@ -61,7 +61,7 @@ static void *client_main(void *arg) {
 
         if (!c->stream)
                 c->result = send_once(c); /* the connection is kept */
-        (void)usleep(600000); /* until the server plays dead */
+        (void)usleep(600000);             /* until the server plays dead */
         begun_ms = clock_mono_ms(clock_system());
         if (c->result == 0)
                 c->result = send_once(c);

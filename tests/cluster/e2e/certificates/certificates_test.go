@@ -12,11 +12,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -246,8 +243,9 @@ func TestAnExpiringCertificateIsTold(t *testing.T) {
 	start(t, "--cert-propagation=5s", "--cert-lifetime=30s", fmt.Sprintf("--metrics-bind-address=127.0.0.1:%d", port))
 	awaitKept(t, patience)
 	first := certificate(t, secret(t, servingSecret).Data["tls.crt"])
-	if got := expiry(t, port); got != first.NotAfter.Unix() {
-		t.Errorf("the metric says %d, the certificate %d", got, first.NotAfter.Unix())
+	expiry, err := harness.Metric(port, "dbupgrade_webhook_cert_expiry_timestamp_seconds")
+	if err != nil || int64(expiry) != first.NotAfter.Unix() {
+		t.Errorf("the metric says %v (%v), the certificate %d", expiry, err, first.NotAfter.Unix())
 	}
 	harness.Eventually(t, patience, "the event", func() error {
 		events, err := cluster.Client.EventsV1().Events(harness.SystemNamespace).List(t.Context(), metav1.ListOptions{})
@@ -268,29 +266,4 @@ func TestAnExpiringCertificateIsTold(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-// expiry is what the metric says.
-func expiry(t *testing.T, port int) int64 {
-	t.Helper()
-	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "dbupgrade_webhook_cert_expiry_timestamp_seconds "); ok {
-			seconds, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return int64(seconds)
-		}
-	}
-	t.Fatal("there is no such metric")
-	return 0
 }

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -169,6 +171,36 @@ func procField(t testing.TB, path, what string) int {
 func (p *Process) PeakMemory(t testing.TB) int {
 	t.Helper()
 	return procField(t, fmt.Sprintf("/proc/%d/status", p.Pid()), "VmHWM")
+}
+
+// Metric sums the series of a process whose metrics are on a port of the loopback: those whose line
+// begins with a name and, after "{", as many labels as are given. It is an error when there are none.
+func Metric(port int, series string) (float64, error) {
+	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err
+	}
+	sum, found := 0.0, false
+	for line := range strings.Lines(string(text)) {
+		rest, ok := strings.CutPrefix(line, series)
+		if !ok || !strings.ContainsAny(rest[:1], "{ ,}") {
+			continue
+		}
+		value, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndex(line, " "):]), 64)
+		if err != nil {
+			return 0, err
+		}
+		sum, found = sum+value, true
+	}
+	if !found {
+		return 0, fmt.Errorf("there is no metric %s", series)
+	}
+	return sum, nil
 }
 
 // CPU is the processor time that it has used.

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -94,27 +93,12 @@ func (w *world) noticed(name string, limit time.Duration) {
 func (w *world) knows(count int, limit time.Duration) {
 	w.Helper()
 	harness.Eventually(w, limit, fmt.Sprint(count, " objects are known"), func() error {
-		response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", w.metrics))
+		sum, err := harness.Metric(w.metrics, "dbupgrade_objects")
 		if err != nil {
 			return err
 		}
-		defer response.Body.Close()
-		text, err := io.ReadAll(response.Body)
-		if err != nil {
-			return err
-		}
-		sum := 0
-		for line := range strings.Lines(string(text)) {
-			if strings.HasPrefix(line, "dbupgrade_objects{") {
-				n, err := strconv.Atoi(strings.TrimSpace(line[strings.LastIndex(line, " "):]))
-				if err != nil {
-					return err
-				}
-				sum += n
-			}
-		}
-		if sum != count {
-			return fmt.Errorf("it knows %d", sum)
+		if int(sum) != count {
+			return fmt.Errorf("it knows %v", sum)
 		}
 		return nil
 	})
@@ -178,6 +162,20 @@ func (s *stream) finish(with string) {
 	s.ReadCloser.Close() // wakes a Read
 }
 
+// streams has the last answer to a list or watch of DBUpgrades kept where it can be ended.
+func (w *world) streams() *atomic.Pointer[stream] {
+	var current atomic.Pointer[stream]
+	w.proxy.Body = func(e *harness.Exchange, body io.ReadCloser) io.ReadCloser {
+		if !isWatch(e) {
+			return body
+		}
+		s := &stream{ReadCloser: body}
+		current.Store(s)
+		return s
+	}
+	return &current
+}
+
 func TestAWatchEnds(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -199,16 +197,8 @@ func TestAWatchEnds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			var current atomic.Pointer[stream]
+			current := w.streams()
 			var refusals atomic.Int32
-			w.proxy.Body = func(e *harness.Exchange, body io.ReadCloser) io.ReadCloser {
-				if !isWatch(e) {
-					return body
-				}
-				s := &stream{ReadCloser: body}
-				current.Store(s)
-				return s
-			}
 			w.proxy.Instead = func(e *harness.Exchange, answer http.ResponseWriter) bool {
 				if !isWatch(e) || isList(e) || tt.code == 0 || refusals.Add(1) > 1 {
 					return false
@@ -295,15 +285,7 @@ func TestVeryShortWatches(t *testing.T) {
 		answer.Header().Set("Content-Type", "application/json")
 		return true
 	}
-	var current atomic.Pointer[stream]
-	w.proxy.Body = func(e *harness.Exchange, body io.ReadCloser) io.ReadCloser {
-		if !isWatch(e) {
-			return body
-		}
-		s := &stream{ReadCloser: body}
-		current.Store(s)
-		return s
-	}
+	current := w.streams()
 	w.create("one")
 	w.start()
 	w.knows(1, patience)

@@ -6,8 +6,6 @@ package leader
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -79,24 +77,13 @@ func (r *rig) start(proxy *harness.Proxy, name string, args ...string) *harness.
 }
 
 // status is what leader_election_master_status says of the process whose metrics are on a port.
-func (r *rig) status(port int) string {
+func (r *rig) status(port int) float64 {
 	r.Helper()
-	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
+	value, err := harness.Metric(port, "leader_election_master_status")
 	if err != nil {
 		r.Fatal(err)
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		r.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "leader_election_master_status{") {
-			return strings.TrimSpace(line[strings.LastIndex(line, " "):])
-		}
-	}
-	r.Fatal("there is no leader_election_master_status")
-	return ""
+	return value
 }
 
 func get(t *testing.T) *coordinationv1.Lease {
@@ -203,14 +190,14 @@ func TestTheLeaderIsStopped(t *testing.T) {
 	r.awaitHolder("a_")
 	b := r.start(nil, "b", fmt.Sprintf("--metrics-bind-address=127.0.0.1:%d", ports[1]))
 	r.migrates("one")
-	if first, second := r.status(ports[0]), r.status(ports[1]); first != "1" || second != "0" {
-		t.Errorf("leader_election_master_status: %s of the leader, %s of the other", first, second)
+	if first, second := r.status(ports[0]), r.status(ports[1]); first != 1 || second != 0 {
+		t.Errorf("leader_election_master_status: %v of the leader, %v of the other", first, second)
 	}
 	a.Stop(t)
 	t.Logf("handed over in %v", r.awaitHolder("b_"))
 	harness.Eventually(t, patience, "the metric of the new leader", func() error {
-		if status := r.status(ports[1]); status != "1" {
-			return fmt.Errorf("%s", status)
+		if status := r.status(ports[1]); status != 1 {
+			return fmt.Errorf("%v", status)
 		}
 		return nil
 	})
