@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"dbupgrade/tests/cluster/e2e/gitops"
+	"dbupgrade/tests/cluster/e2e/harness"
+)
+
+// verdict is what the tools say about an object in one situation.
+type verdict struct {
+	situation  string
+	play       func(w *world) // brings the object "shop" into it
+	conditions string         // as they are then
+
+	kstatus, argocd, flux string
+	wait                  string // the condition whose kubectl wait ends: Ready, Stalled or none
+}
+
+// One row for each of the situations that the documentation knows, and for those between a change
+// and the moment in which the operator has seen it.
+var verdicts = []verdict{
+	{"not seen yet", func(w *world) { w.create("shop", specOf("ok-1")) },
+		"", "InProgress", "Progressing", "InProgress", ""},
+	{"seen, nothing started", playSeen, seen, "InProgress", "Progressing", "InProgress", ""},
+	{"the spec is invalid, with the webhook off", func(w *world) {
+		w.start()
+		w.create("shop", specOf("ok-1", set(map[string]any{"a": strings.Repeat("x", 16<<10)}, "runner", "podAnnotations")))
+	}, invalid, "Failed", "Degraded", "Failed", "Stalled"},
+	{"the spec is invalid, and an earlier one still runs", func(w *world) {
+		w.playRunning()
+		w.patch("shop", map[string]any{"spec": map[string]any{"runner": map[string]any{
+			"podAnnotations": map[string]any{"a": strings.Repeat("x", 16<<10)}}}})
+	}, invalidBusy, "InProgress", "Progressing", "InProgress", ""},
+	{"Secret or key missing", func(w *world) {
+		w.start()
+		w.create("shop", specOf("ok-1"))
+	}, secretMiss, "InProgress", "Progressing", "InProgress", ""},
+	{"AWS type", func(w *world) {
+		w.start()
+		w.create("shop", map[string]any{
+			"migrations": map[string]any{"image": image("ok-1")},
+			"database": map[string]any{"type": "awsRds", "aws": map[string]any{
+				"roleArn": "arn:aws:iam::123456789012:role/migrate", "region": "eu-central-1",
+				"host": "db.example.com", "dbName": "app", "username": "app"}}})
+	}, aws, "Failed", "Degraded", "Failed", "Stalled"},
+	{"pre-checks present", func(w *world) {
+		w.start()
+		w.create("shop", specOf("ok-1", set([]any{map[string]any{
+			"selector": map[string]any{"matchLabels": map[string]any{"app": "shop"}}, "minVersion": "1.2.3"}},
+			"checks", "pre", "minPodVersions")))
+	}, checks, "Failed", "Degraded", "Failed", "Stalled"},
+	{"suspended", func(w *world) {
+		w.start()
+		w.create("shop", specOf("ok-1", set(true, "suspend")))
+	}, suspended, "InProgress", "Suspended", "InProgress", ""},
+	{"suspended, and applied before", func(w *world) {
+		w.playDone()
+		w.patch("shop", map[string]any{"spec": map[string]any{"suspend": true}})
+	}, suspendedDone, "Current", "Healthy", "Current", "Ready"},
+	{"waiting for an older Job or Pod", func(w *world) {
+		w.kubelet.HoldDeleted = true
+		w.deleteJob(w.playRunning(), metav1.DeletePropagationBackground)
+		w.await("shop", lost)
+		w.image("shop", "ok-2")
+		w.await("shop", running, "Waiting for the Pod ")
+	}, running, "InProgress", "Progressing", "InProgress", ""},
+	{"Job pending (its image cannot be pulled)", func(w *world) {
+		w.start()
+		w.db()
+		w.create("shop", specOf("typo-1"))
+		w.await("shop", running, "ImagePullBackOff")
+	}, running, "InProgress", "Progressing", "InProgress", ""},
+	{"Job running", func(w *world) { w.playRunning() }, running, "InProgress", "Progressing", "InProgress", ""},
+	{"Job succeeded", func(w *world) { w.playDone() }, done, "Current", "Healthy", "Current", "Ready"},
+	{"Job failed", func(w *world) { w.playFailed() }, failed, "Failed", "Degraded", "Failed", "Stalled"},
+	{"Job lost", func(w *world) { w.deleteJob(w.playRunning(), metav1.DeletePropagationBackground) },
+		lost, "Failed", "Degraded", "Failed", "Stalled"},
+	{"Job refused, may pass later (a quota)", func(w *world) {
+		w.quota("count/jobs.batch", "0")
+		w.db()
+		w.start()
+		w.create("shop", specOf("ok-1"))
+	}, rejected, "InProgress", "Progressing", "InProgress", ""},
+	{"Job refused for good", func(w *world) {
+		w.db()
+		w.start()
+		w.create("shop", specOf("ok-1", set([]any{map[string]any{"operater": "Exists"}}, "runner", "tolerations")))
+	}, refused, "Failed", "Degraded", "Failed", "Stalled"},
+	{"a right is missing", func(w *world) {
+		w.db()
+		kubeconfig, _ := w.poorAccount("create", "jobs")
+		harness.StartReconciler(w, kubeconfig, "--namespace="+w.ns)
+		w.create("shop", specOf("ok-1"))
+	}, forbidden, "InProgress", "Progressing", "InProgress", ""},
+	{"a foreign Job has our name", playForeignJob, conflict, "Failed", "Degraded", "Failed", "Stalled"},
+	{"applied, and a new spec not seen yet", func(w *world) {
+		w.playDone().Stop(w.T)
+		w.image("shop", "ok-2")
+	}, done, "InProgress", "Progressing", "InProgress", ""},
+	{"failed, and a new spec not seen yet", func(w *world) {
+		w.playFailed().Stop(w.T)
+		w.image("shop", "ok-2")
+	}, failed, "InProgress", "Progressing", "InProgress", ""},
+	{"applied, and a retry not seen yet", func(w *world) {
+		w.playDone().Stop(w.T)
+		w.retry("shop", "1")
+	}, done, "Current", "Progressing", "InProgress", "Ready"},
+	{"failed, and a retry not seen yet", func(w *world) {
+		w.playFailed().Stop(w.T)
+		w.retry("shop", "1")
+	}, failed, "Failed", "Progressing", "InProgress", "Stalled"},
+	{"failed again after a retry", func(w *world) {
+		w.playFailed()
+		w.retry("shop", "1")
+		w.awaitRuns("fail-1", "fail-1")
+	}, failed, "Failed", "Degraded", "Failed", "Stalled"},
+	{"being deleted while it runs", func(w *world) {
+		w.kubelet.HoldDeleted = true
+		w.playRunning()
+		w.delete("shop", metav1.DeletePropagationForeground)
+	}, running, "Terminating", "Progressing", "InProgress", ""},
+}
+
+// suspendedDone: what was applied stays so.
+var suspendedDone = strings.Replace(done, "Blocked=False/Idle", "Blocked=True/Suspended", 1)
+
+func (w *world) playDone() *harness.Process {
+	w.Helper()
+	w.db()
+	r := w.start()
+	w.create("shop", specOf("ok-1"))
+	w.await("shop", done)
+	return r
+}
+
+func (w *world) playFailed() *harness.Process {
+	w.Helper()
+	w.db()
+	r := w.start()
+	w.create("shop", specOf("fail-1"))
+	w.await("shop", failed)
+	return r
+}
+
+// playRunning returns the name of the Job.
+func (w *world) playRunning() string {
+	w.Helper()
+	w.db()
+	w.start()
+	w.create("shop", specOf("hang-1"))
+	return w.awaitRun("shop", "hang-1")
+}
+
+// playSeen ends a run of an earlier spec and then keeps the Secret's answer away.
+func playSeen(w *world) {
+	w.db()
+	proxy := cluster.NewProxy(w)
+	var away atomic.Bool
+	proxy.Before = func(e *harness.Exchange) bool {
+		return !away.Load() || !strings.Contains(e.URL, "/secrets/")
+	}
+	w.startBehind(proxy)
+	w.create("shop", specOf("hang-1"))
+	w.awaitRun("shop", "hang-1")
+	w.image("shop", "ok-2")
+	away.Store(true)
+	w.kubelet.Finish("hang-1", 0)
+}
+
+// TestVerdicts brings an object into each situation and asks every tool; docs/gitops.md has the same
+// table.
+func TestVerdicts(t *testing.T) {
+	t.Parallel()
+	script, err := gitops.HealthScript()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exprs, err := gitops.FluxExpressions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := "| situation | kstatus (Flux, Helm 4) | Argo CD | Flux with expressions | `kubectl wait` ends for |\n|---|---|---|---|---|\n"
+	for _, v := range verdicts {
+		wait := v.wait
+		if wait == "" {
+			wait = "–"
+		}
+		table += fmt.Sprintf("| %s | %s | %s | %s | %s |\n", v.situation, v.kstatus, v.argocd, v.flux, wait)
+		t.Run(v.situation, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			v.play(w)
+			object := w.awaitConditions("shop", v.conditions)
+			kstatus, err := gitops.KStatus(object)
+			same(t, "kstatus", v.kstatus, kstatus, err)
+			health, message, err := gitops.ArgoCD(script, object)
+			same(t, "Argo CD", v.argocd, health, err)
+			if message == "" {
+				t.Error("Argo CD: no message")
+			}
+			flux, err := gitops.Flux(exprs, object)
+			same(t, "Flux", v.flux, flux, err)
+			for _, condition := range []string{"Ready", "Stalled"} {
+				_, err := cluster.TryKubectl("wait", "-n", w.ns, "dbu/shop", "--for=condition="+condition, "--timeout=0")
+				if ends := err == nil; ends != (v.wait == condition) {
+					t.Errorf("kubectl wait for %s ends: %v (%v)", condition, ends, err)
+				}
+			}
+		})
+	}
+	harness.Document(t, harness.Root("docs", "gitops.md"), "verdicts", table)
+}
+
+func same(t *testing.T, who, want, got string, err error) {
+	t.Helper()
+	if err != nil || got != want {
+		t.Errorf("%s: want %s, got %s, %v", who, want, got, err)
+	}
+}
+
+// awaitConditions is await for objects whose newest generation may not have been seen.
+func (w *world) awaitConditions(name, want string) *unstructured.Unstructured {
+	w.Helper()
+	var object *unstructured.Unstructured
+	harness.Eventually(w, patience, name, func() error {
+		object = w.get(name)
+		if got := harness.Conditions(object); got != want {
+			return errf("want %s\ngot  %s\nmessage: %s", want, got, message(object))
+		}
+		return nil
+	})
+	return object
+}
