@@ -218,6 +218,30 @@ func TestVerdicts(t *testing.T) {
 		})
 	}
 	harness.Document(t, harness.Root("docs", "gitops.md"), "verdicts", table)
+	harness.Document(t, harness.Root("docs", "api.md"), "conditions", conditionsTable())
+}
+
+// conditionsTable is the conditions of each situation. T and F are their status.
+func conditionsTable() string {
+	table := "| situation | Accepted | Ready | Progressing | Degraded | Blocked | Reconciling, Stalled |\n|---|---|---|---|---|---|---|\n"
+	short := strings.NewReplacer("True/", "T ", "False/", "F ")
+	for _, v := range verdicts {
+		if v.conditions == "" || strings.Contains(v.situation, "not seen yet") {
+			continue // no pass has judged it
+		}
+		cells := []string{v.situation}
+		for _, word := range strings.Fields(v.conditions) {
+			_, value, _ := strings.Cut(word, "=")
+			cells = append(cells, short.Replace(value))
+		}
+		if last := v.conditions[strings.LastIndex(v.conditions, " ")+1:]; strings.Contains(last, "=") {
+			cells = append(cells, "–")
+		} else {
+			cells[len(cells)-1] = last
+		}
+		table += "| " + strings.Join(cells, " | ") + " |\n"
+	}
+	return table
 }
 
 func same(t *testing.T, who, want, got string, err error) {
