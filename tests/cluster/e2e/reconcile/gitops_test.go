@@ -264,3 +264,46 @@ func (w *world) awaitConditions(name, want string) *unstructured.Unstructured {
 	})
 	return object
 }
+
+// TestNoDrift: the operator writes nothing that a tool of GitOps has written or would take back, so
+// that no field has to be ignored.
+func TestNoDrift(t *testing.T) {
+	t.Parallel()
+	for how, args := range map[string][]string{
+		"applied by the client, as Argo CD does":            {"apply"},
+		"applied by the server, as Flux and Argo CD can do": {"apply", "--server-side", "--field-manager=gitops"},
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.db()
+			w.start()
+			manifest := "apiVersion: dbupgrade.subbug.learning/v1alpha1\nkind: DBUpgrade\nmetadata: {name: shop}\nspec:\n" +
+				"  migrations: {image: " + image("ok-1") + "}\n" +
+				"  database: {type: selfHosted, connection: {urlSecretRef: {name: db}}}\n"
+			kubectl := func(args ...string) {
+				t.Helper()
+				if _, err := cluster.KubectlInput(manifest, append(args, "-n", w.ns, "-f", "-")...); err != nil {
+					t.Errorf("kubectl %s: %v", args, err)
+				}
+			}
+			diff := append([]string{"diff"}, args[1:]...)
+			kubectl(args...)
+			w.await("shop", done)
+			kubectl(diff...)
+			w.retry("shop", "by hand")
+			w.awaitRuns("ok-1", "ok-1")
+			object := w.await("shop", done)
+			kubectl(diff...)
+			kubectl(args...)
+			if after := w.get("shop"); after.GetResourceVersion() != object.GetResourceVersion() {
+				t.Errorf("applying it again changed it: %v", after)
+			}
+			for _, entry := range object.GetManagedFields() {
+				if entry.Manager == "dbupgrade-reconciler" && (entry.Subresource != "status" || !strings.HasPrefix(string(entry.FieldsV1.Raw), `{"f:status":`)) {
+					t.Errorf("the operator wrote %s of %q", entry.FieldsV1.Raw, entry.Subresource)
+				}
+			}
+		})
+	}
+}
