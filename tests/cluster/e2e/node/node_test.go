@@ -27,6 +27,7 @@ func TestMain(m *testing.M) { os.Exit(harness.RunNode(m, &node)) }
 func TestNode(t *testing.T) {
 	t.Run("migrations", migrations)
 	t.Run("starts", starts)
+	t.Run("the quick start", quickStart)
 	t.Run("memory", memory)
 	t.Run("the password is nowhere", passwordNowhere)
 	t.Run("restarts", restarts)
