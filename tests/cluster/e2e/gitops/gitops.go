@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/google/cel-go/cel"
@@ -82,21 +83,42 @@ type Expressions struct {
 	Current    string `json:"current"`
 }
 
-// FluxExpressions reads those for DBUpgrades.
+// FluxExpressions reads those of manifests/gitops.
 func FluxExpressions() (*Expressions, error) {
 	text, err := os.ReadFile(harness.Root("manifests", "gitops", "flux-kustomization.yaml"))
 	if err != nil {
 		return nil, err
 	}
 	var kustomization struct {
-		Spec struct {
-			HealthCheckExprs []Expressions `json:"healthCheckExprs"`
-		} `json:"spec"`
+		Spec healthChecks `json:"spec"`
 	}
 	if err := yaml.Unmarshal(text, &kustomization); err != nil {
 		return nil, err
 	}
-	exprs := kustomization.Spec.HealthCheckExprs
+	return kustomization.Spec.forDBUpgrades()
+}
+
+// StrictExpressions reads those that docs/gitops.md shows.
+func StrictExpressions() (*Expressions, error) {
+	text, err := os.ReadFile(harness.Root("docs", "gitops.md"))
+	if err != nil {
+		return nil, err
+	}
+	_, block, _ := strings.Cut(string(text), "\n```yaml\n  healthCheckExprs:\n")
+	block, _, _ = strings.Cut(block, "\n```\n")
+	var checks healthChecks
+	if err := yaml.UnmarshalStrict([]byte("  healthCheckExprs:\n"+block), &checks); err != nil {
+		return nil, err
+	}
+	return checks.forDBUpgrades()
+}
+
+type healthChecks struct {
+	HealthCheckExprs []Expressions `json:"healthCheckExprs"`
+}
+
+func (h *healthChecks) forDBUpgrades() (*Expressions, error) {
+	exprs := h.HealthCheckExprs
 	if len(exprs) != 1 || exprs[0].APIVersion != "dbupgrade.subbug.learning/v1alpha1" || exprs[0].Kind != "DBUpgrade" {
 		return nil, errors.New("healthCheckExprs should have one entry, for DBUpgrades")
 	}

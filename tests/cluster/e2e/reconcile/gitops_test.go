@@ -4,6 +4,9 @@ package reconcile
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,27 +26,29 @@ type verdict struct {
 
 	kstatus, argocd, flux string
 	wait                  string // the condition whose kubectl wait ends: Ready, Stalled or none
+
+	strict string // what Flux says with the stricter expressions of docs/gitops.md; empty: the same
 }
 
 // One row for each of the situations that the documentation knows, and for those between a change
 // and the moment in which the operator has seen it.
 var verdicts = []verdict{
 	{"not seen yet", func(w *world) { w.create("shop", specOf("ok-1")) },
-		"", "InProgress", "Progressing", "InProgress", ""},
-	{"seen, nothing started", playSeen, seen, "InProgress", "Progressing", "InProgress", ""},
+		"", "InProgress", "Progressing", "InProgress", "", ""},
+	{"seen, nothing started", playSeen, seen, "InProgress", "Progressing", "InProgress", "", ""},
 	{"the spec is invalid, with the webhook off", func(w *world) {
 		w.start()
 		w.create("shop", specOf("ok-1", set(map[string]any{"a": strings.Repeat("x", 16<<10)}, "runner", "podAnnotations")))
-	}, invalid, "Failed", "Degraded", "Failed", "Stalled"},
+	}, invalid, "Failed", "Degraded", "Failed", "Stalled", ""},
 	{"the spec is invalid, and an earlier one still runs", func(w *world) {
 		w.playRunning()
 		w.patch("shop", map[string]any{"spec": map[string]any{"runner": map[string]any{
 			"podAnnotations": map[string]any{"a": strings.Repeat("x", 16<<10)}}}})
-	}, invalidBusy, "InProgress", "Progressing", "InProgress", ""},
+	}, invalidBusy, "InProgress", "Progressing", "InProgress", "", "Failed"},
 	{"Secret or key missing", func(w *world) {
 		w.start()
 		w.create("shop", specOf("ok-1"))
-	}, secretMiss, "InProgress", "Progressing", "InProgress", ""},
+	}, secretMiss, "InProgress", "Progressing", "InProgress", "", "Failed"},
 	{"AWS type", func(w *world) {
 		w.start()
 		w.create("shop", map[string]any{
@@ -51,83 +56,83 @@ var verdicts = []verdict{
 			"database": map[string]any{"type": "awsRds", "aws": map[string]any{
 				"roleArn": "arn:aws:iam::123456789012:role/migrate", "region": "eu-central-1",
 				"host": "db.example.com", "dbName": "app", "username": "app"}}})
-	}, aws, "Failed", "Degraded", "Failed", "Stalled"},
+	}, aws, "Failed", "Degraded", "Failed", "Stalled", ""},
 	{"pre-checks present", func(w *world) {
 		w.start()
 		w.create("shop", specOf("ok-1", set([]any{map[string]any{
 			"selector": map[string]any{"matchLabels": map[string]any{"app": "shop"}}, "minVersion": "1.2.3"}},
 			"checks", "pre", "minPodVersions")))
-	}, checks, "Failed", "Degraded", "Failed", "Stalled"},
+	}, checks, "Failed", "Degraded", "Failed", "Stalled", ""},
 	{"suspended", func(w *world) {
 		w.start()
 		w.create("shop", specOf("ok-1", set(true, "suspend")))
-	}, suspended, "InProgress", "Suspended", "InProgress", ""},
+	}, suspended, "InProgress", "Suspended", "InProgress", "", ""},
 	{"suspended, and applied before", func(w *world) {
 		w.playDone()
 		w.patch("shop", map[string]any{"spec": map[string]any{"suspend": true}})
-	}, suspendedDone, "Current", "Healthy", "Current", "Ready"},
+	}, suspendedDone, "Current", "Healthy", "Current", "Ready", ""},
 	{"waiting for an older Job or Pod", func(w *world) {
 		w.kubelet.HoldDeleted = true
 		w.deleteJob(w.playRunning(), metav1.DeletePropagationBackground)
 		w.await("shop", lost)
 		w.image("shop", "ok-2")
 		w.await("shop", running, "Waiting for the Pod ")
-	}, running, "InProgress", "Progressing", "InProgress", ""},
+	}, running, "InProgress", "Progressing", "InProgress", "", ""},
 	{"Job pending (its image cannot be pulled)", func(w *world) {
 		w.start()
 		w.db()
 		w.create("shop", specOf("typo-1"))
 		w.await("shop", running, "ImagePullBackOff")
-	}, running, "InProgress", "Progressing", "InProgress", ""},
-	{"Job running", func(w *world) { w.playRunning() }, running, "InProgress", "Progressing", "InProgress", ""},
-	{"Job succeeded", func(w *world) { w.playDone() }, done, "Current", "Healthy", "Current", "Ready"},
-	{"Job failed", func(w *world) { w.playFailed() }, failed, "Failed", "Degraded", "Failed", "Stalled"},
+	}, running, "InProgress", "Progressing", "InProgress", "", ""},
+	{"Job running", func(w *world) { w.playRunning() }, running, "InProgress", "Progressing", "InProgress", "", ""},
+	{"Job succeeded", func(w *world) { w.playDone() }, done, "Current", "Healthy", "Current", "Ready", ""},
+	{"Job failed", func(w *world) { w.playFailed() }, failed, "Failed", "Degraded", "Failed", "Stalled", ""},
 	{"Job lost", func(w *world) { w.deleteJob(w.playRunning(), metav1.DeletePropagationBackground) },
-		lost, "Failed", "Degraded", "Failed", "Stalled"},
+		lost, "Failed", "Degraded", "Failed", "Stalled", ""},
 	{"Job refused, may pass later (a quota)", func(w *world) {
 		w.quota("count/jobs.batch", "0")
 		w.db()
 		w.start()
 		w.create("shop", specOf("ok-1"))
-	}, rejected, "InProgress", "Progressing", "InProgress", ""},
+	}, rejected, "InProgress", "Progressing", "InProgress", "", "Failed"},
 	{"Job refused for good", func(w *world) {
 		w.db()
 		w.start()
 		w.create("shop", specOf("ok-1", set([]any{map[string]any{"operater": "Exists"}}, "runner", "tolerations")))
-	}, refused, "Failed", "Degraded", "Failed", "Stalled"},
+	}, refused, "Failed", "Degraded", "Failed", "Stalled", ""},
 	{"a right is missing", func(w *world) {
 		w.db()
 		kubeconfig, _ := w.poorAccount("create", "jobs")
 		harness.StartReconciler(w, kubeconfig, "--namespace="+w.ns)
 		w.create("shop", specOf("ok-1"))
-	}, forbidden, "InProgress", "Progressing", "InProgress", ""},
-	{"a foreign Job has our name", playForeignJob, conflict, "Failed", "Degraded", "Failed", "Stalled"},
+	}, forbidden, "InProgress", "Progressing", "InProgress", "", "Failed"},
+	{"a foreign Job has our name", playForeignJob, conflict, "Failed", "Degraded", "Failed", "Stalled", ""},
 	{"applied, and a new spec not seen yet", func(w *world) {
 		w.playDone().Stop(w.T)
 		w.image("shop", "ok-2")
-	}, done, "InProgress", "Progressing", "InProgress", ""},
+	}, done, "InProgress", "Progressing", "InProgress", "", ""},
 	{"failed, and a new spec not seen yet", func(w *world) {
 		w.playFailed().Stop(w.T)
 		w.image("shop", "ok-2")
-	}, failed, "InProgress", "Progressing", "InProgress", ""},
+	}, failed, "InProgress", "Progressing", "InProgress", "", ""},
 	{"applied, and a retry not seen yet", func(w *world) {
 		w.playDone().Stop(w.T)
 		w.retry("shop", "1")
-	}, done, "Current", "Progressing", "InProgress", "Ready"},
+	}, done, "Current", "Progressing", "InProgress", "Ready", "Current"},
 	{"failed, and a retry not seen yet", func(w *world) {
 		w.playFailed().Stop(w.T)
 		w.retry("shop", "1")
-	}, failed, "Failed", "Progressing", "InProgress", "Stalled"},
+	}, failed, "Failed", "Progressing", "InProgress", "Stalled", "Failed"},
 	{"failed again after a retry", func(w *world) {
 		w.playFailed()
 		w.retry("shop", "1")
 		w.awaitRuns("fail-1", "fail-1")
-	}, failed, "Failed", "Degraded", "Failed", "Stalled"},
+	}, failed, "Failed", "Degraded", "Failed", "Stalled", ""},
 	{"being deleted while it runs", func(w *world) {
 		w.kubelet.HoldDeleted = true
 		w.playRunning()
 		w.delete("shop", metav1.DeletePropagationForeground)
-	}, running, "Terminating", "Progressing", "InProgress", ""},
+	}, running, "Terminating", "Progressing", "InProgress", "", ""},
 }
 
 // suspendedDone: what was applied stays so.
@@ -188,13 +193,20 @@ func TestVerdicts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := "| situation | kstatus (Flux, Helm 4) | Argo CD | Flux with expressions | `kubectl wait` ends for |\n|---|---|---|---|---|\n"
+	strict, err := gitops.StrictExpressions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := "| situation | kstatus (Flux, Helm 4) | Argo CD | Flux with expressions | … stricter ones | `kubectl wait` ends for |\n|---|---|---|---|---|---|\n"
 	for _, v := range verdicts {
 		wait := v.wait
 		if wait == "" {
 			wait = "–"
 		}
-		table += fmt.Sprintf("| %s | %s | %s | %s | %s |\n", v.situation, v.kstatus, v.argocd, v.flux, wait)
+		if v.strict == "" {
+			v.strict = v.flux
+		}
+		table += fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", v.situation, v.kstatus, v.argocd, v.flux, v.strict, wait)
 		t.Run(v.situation, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -209,6 +221,8 @@ func TestVerdicts(t *testing.T) {
 			}
 			flux, err := gitops.Flux(exprs, object)
 			same(t, "Flux", v.flux, flux, err)
+			flux, err = gitops.Flux(strict, object)
+			same(t, "Flux, stricter", v.strict, flux, err)
 			for _, condition := range []string{"Ready", "Stalled"} {
 				_, err := cluster.TryKubectl("wait", "-n", w.ns, "dbu/shop", "--for=condition="+condition, "--timeout=0")
 				if ends := err == nil; ends != (v.wait == condition) {
@@ -295,6 +309,9 @@ func TestNoDrift(t *testing.T) {
 			w.awaitRuns("ok-1", "ok-1")
 			object := w.await("shop", done)
 			kubectl(diff...)
+			w.patch("shop", map[string]any{"spec": map[string]any{"suspend": true}})
+			object = w.await("shop", suspendedDone)
+			kubectl(diff...)
 			kubectl(args...)
 			if after := w.get("shop"); after.GetResourceVersion() != object.GetResourceVersion() {
 				t.Errorf("applying it again changed it: %v", after)
@@ -303,6 +320,37 @@ func TestNoDrift(t *testing.T) {
 				if entry.Manager == "dbupgrade-reconciler" && (entry.Subresource != "status" || !strings.HasPrefix(string(entry.FieldsV1.Raw), `{"f:status":`)) {
 					t.Errorf("the operator wrote %s of %q", entry.FieldsV1.Raw, entry.Subresource)
 				}
+			}
+		})
+	}
+}
+
+// TestWaitingForEitherEnd runs the commands of docs/gitops.md.
+func TestWaitingForEitherEnd(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(harness.Root("docs", "gitops.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, script, _ := strings.Cut(string(text), "\n```sh\n")
+	script, _, _ = strings.Cut(script, "\n```\n")
+	for how, play := range map[string]func(w *world) *harness.Process{
+		"Migration completed": (*world).playDone, "Migration failed": (*world).playFailed} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			play(w)
+			kubectl := filepath.Join(t.TempDir(), "kubectl")
+			harness.WriteFile(t, kubectl, fmt.Appendf(nil, "#!/bin/sh\nexec %s kubectl --kubeconfig %s -n %s \"$@\"\n",
+				harness.Kube(), cluster.Kubeconfig, w.ns))
+			if err := os.Chmod(kubectl, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			shell := exec.CommandContext(t.Context(), "bash", "-c", "set -euo pipefail\n"+script)
+			shell.Env = append(os.Environ(), "PATH="+filepath.Dir(kubectl)+":"+os.Getenv("PATH"))
+			out, err := shell.CombinedOutput()
+			if applied := how == "Migration completed"; (err == nil) != applied || !strings.Contains(string(out), how) {
+				t.Errorf("%v\n%s", err, out)
 			}
 		})
 	}

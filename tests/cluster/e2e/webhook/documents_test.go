@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,41 @@ func TestTheExamplesOfTheReference(t *testing.T) {
 				writeStatus(t, ns, object)
 			}
 		})
+	}
+}
+
+// TestTheObjectsInTheDocuments: what readers copy from docs.
+func TestTheObjectsInTheDocuments(t *testing.T) {
+	judged(t)
+	ns := cluster.Namespace(t)
+	paths, err := filepath.Glob(harness.Root("docs", "*.md"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("%v, %v", paths, err)
+	}
+	judgedObjects := 0
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindAllStringSubmatch(string(content), -1) {
+			for _, text := range strings.Split(block[1], "\n---\n") {
+				object := &unstructured.Unstructured{}
+				if err := yaml.UnmarshalStrict([]byte(text), &object.Object); err != nil {
+					t.Errorf("%s: %v:\n%s", path, err, text)
+				}
+				if object.GetKind() != "DBUpgrade" {
+					continue
+				}
+				judgedObjects++
+				if err := dryRun(t, ns, object); err != nil {
+					t.Errorf("%s: %v:\n%s", path, err, text)
+				}
+			}
+		}
+	}
+	if judgedObjects == 0 {
+		t.Error("no DBUpgrade in the documents")
 	}
 }
 
