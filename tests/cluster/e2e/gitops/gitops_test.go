@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"sigs.k8s.io/yaml"
+
 	"dbupgrade/tests/cluster/e2e/harness"
 )
 
@@ -35,4 +37,13 @@ func TestArgoCDConfigMap(t *testing.T) {
 		text += line
 	}
 	harness.Document(t, harness.Root("manifests", "gitops", "argocd-cm.yaml"), "", text)
+	var object struct {
+		Data map[string]string `json:"data"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &object); err != nil {
+		t.Fatal(err)
+	}
+	if got := object.Data["resource.customizations.health.dbupgrade.subbug.learning_DBUpgrade"]; got != script {
+		t.Errorf("Argo CD would read %q", got)
+	}
 }

@@ -51,11 +51,7 @@ var verdicts = []verdict{
 	}, secretMiss, "InProgress", "Progressing", "InProgress", "", "Failed"},
 	{"AWS type", func(w *world) {
 		w.start()
-		w.create("shop", map[string]any{
-			"migrations": map[string]any{"image": image("ok-1")},
-			"database": map[string]any{"type": "awsRds", "aws": map[string]any{
-				"roleArn": "arn:aws:iam::123456789012:role/migrate", "region": "eu-central-1",
-				"host": "db.example.com", "dbName": "app", "username": "app"}}})
+		w.create("shop", rdsSpec())
 	}, aws, "Failed", "Degraded", "Failed", "Stalled", ""},
 	{"pre-checks present", func(w *world) {
 		w.start()

@@ -222,16 +222,20 @@ func TestSuspend(t *testing.T) {
 	w.wantRuns("hang-1", "ok-2")
 }
 
+func rdsSpec() map[string]any {
+	return map[string]any{
+		"migrations": map[string]any{"image": image("ok-1")},
+		"database": map[string]any{"type": "awsRds", "aws": map[string]any{
+			"roleArn": "arn:aws:iam::123456789012:role/migrate", "region": "eu-central-1",
+			"host": "db.example.com", "dbName": "app", "username": "app"}}}
+}
+
 func TestWhatIsNotImplementedIsBlocked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.db()
 	w.start()
-	w.create("rds", map[string]any{
-		"migrations": map[string]any{"image": image("ok-1")},
-		"database": map[string]any{"type": "awsRds", "aws": map[string]any{
-			"roleArn": "arn:aws:iam::123456789012:role/migrate", "region": "eu-central-1",
-			"host": "db.example.com", "dbName": "app", "username": "app"}}})
+	w.create("rds", rdsSpec())
 	w.await("rds", aws, "AWS RDS/Aurora support not yet implemented")
 	w.create("checked", specOf("ok-1", set([]any{map[string]any{
 		"selector": map[string]any{"matchLabels": map[string]any{"app": "shop"}}, "minVersion": "1.2.3"}},
