@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -293,7 +294,7 @@ func canonical(schema map[string]any) string {
 // paragraph writes a text in lines that are not too long; the further ones stand below the first.
 func (w *writer) paragraph(bullet, text string) {
 	line, indent := bullet, strings.Repeat(" ", len(bullet))
-	for _, word := range words(text) {
+	for _, word := range word.FindAllString(text, -1) {
 		if len(line)+1+len(word) > width && strings.TrimSpace(line) != "" {
 			fmt.Fprintln(&w.out, strings.TrimRight(line, " "))
 			line = indent
@@ -309,26 +310,8 @@ func (w *writer) paragraph(bullet, text string) {
 	}
 }
 
-// words splits at blanks, but not within `code`.
-func words(text string) []string {
-	var list []string
-	for i, part := range strings.Split(text, "`") {
-		if i%2 == 1 {
-			list[len(list)-1] += "`" + part + "`"
-			continue
-		}
-		fields := strings.Fields(part)
-		if i > 0 && len(fields) > 0 && !strings.HasPrefix(part, " ") {
-			list[len(list)-1] += fields[0]
-			fields = fields[1:]
-		}
-		list = append(list, fields...)
-		if strings.HasSuffix(part, " ") || i == 0 && len(fields) == 0 {
-			list = append(list, "")
-		}
-	}
-	return slices.DeleteFunc(list, func(word string) bool { return word == "" })
-}
+// word has no blanks, but within `code`.
+var word = regexp.MustCompile("(`[^`]*`|\\S)+")
 
 // code is a value as it may stand in YAML, in one line.
 func code(value any) string {
