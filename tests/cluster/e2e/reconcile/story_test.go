@@ -40,7 +40,8 @@ func TestAMigrationSucceeds(t *testing.T) {
 	t.Run("with few requests", func(t *testing.T) {
 		var used []string
 		for _, e := range proxy.Exchanges() {
-			if !strings.Contains(e.URL, "watch=") && !strings.Contains(e.URL, "resourceVersion=0") {
+			// The first lists come with the watch, or in pages where the API server cannot do that.
+			if !strings.Contains(e.URL, "watch=") && !strings.Contains(e.URL, "resourceVersion=0") && !strings.Contains(e.URL, "limit=500") {
 				used = append(used, e.String())
 			}
 		}
