@@ -18,7 +18,7 @@ ARG TARGETARCH
 WORKDIR /source
 COPY . .
 ARG COMMIT=unknown
-RUN meson setup /build --cross-file /cross.ini --prefix=/ --bindir=/ --buildtype=release -Doptimization=2 -Db_lto=true -Dtests=false -Dcommit="${COMMIT}" \
+RUN meson setup /build --cross-file /cross.ini --prefix=/ --bindir=/ --buildtype=release -Doptimization=2 -Db_lto=true -Dtests=false -Dplugin=false -Dcommit="${COMMIT}" \
  && meson install -C /build --destdir=/install --strip
 RUN script/image-root /image /install/dbupgrade-webhook /install/dbupgrade-reconciler
 
