@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 dir=$1
-for target in admission_review certificates flags headers json_check kube_config lease object records texts watch; do
+for target in admission_review certificates flags headers json_check kube_config lease object plugin records texts watch; do
 	mkdir -p "$dir/$target"
 	[ ! -d "tests/fuzz/corpus/$target" ] || cp tests/fuzz/corpus/"$target"/* "$dir/$target/"
 done
@@ -18,6 +18,7 @@ jq -c '.[] | {kind: "AdmissionReview", apiVersion: "admission.k8s.io/v1", reques
 	object: {metadata: {name: "shop"}, spec}, oldObject: (if .oldSpec then {spec: .oldSpec, status: (.oldStatus // {})} else null end)}}' \
 	tests/data/admission/cases.json |
 	awk -v dir="$dir" 'NR % 5 == 0 {print > (dir "/admission_review/case-" NR)}'
+jq -c '.[]' tests/data/kubectl-dbu/scenes.json | awk -v dir="$dir" '{print > (dir "/plugin/scene-" NR)}'
 # A certificate that is its own CA, and its key, as PEM and as a Secret.
 pem=$dir/certificates/pem
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=ca \
