@@ -130,7 +130,7 @@ func patchBundle(t *testing.T, configuration, op, value string) {
 func TestARepairComesAtOnce(t *testing.T) {
 	fresh(t)
 	begin := time.Now()
-	start(t)
+	r := start(t)
 	awaitKept(t, patience)
 	t.Logf("all made %v after the start of the process", time.Since(begin).Round(time.Millisecond))
 	time.Sleep(2 * time.Second) // what the keeper itself has changed is no news any more
@@ -162,6 +162,7 @@ func TestARepairComesAtOnce(t *testing.T) {
 			t.Error("the same certificate")
 		}
 	})
+	t.Logf("memory: %d KiB", harness.Memory(t, r.Pid(), "Rss"))
 }
 
 // otherCA is a CA of the cluster, in base64.
