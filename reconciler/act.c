@@ -22,6 +22,9 @@
 /* A Job: the spec (below 1.5 MiB in etcd) and what the operator adds. */
 #define ACT_BODY_MAX (2U << 20)
 
+/* Of a request, unless the pass ends sooner: kube_request's own. */
+#define ACT_TIMEOUT_MS 30000
+
 #define ACT_FIELD_MANAGER "fieldManager=" NAMES_FIELD_MANAGER
 
 static int nomem(struct fault *f) {
@@ -77,6 +80,20 @@ static int other_outcome(struct pass *p, int r, const struct kube_response *resp
         }
 }
 
+/* kube_request within the time of the pass: whatever answers how slowly, and however many requests
+ * there are, a pass ends, and the next begins from what the cluster says. */
+static int ask(const struct pass *p, struct kube_request *request, struct kube_response *response,
+               struct fault *f) {
+        int64_t left_ms = p->deadline_ms - clock_mono_ms(p->deps->clock);
+
+        if (p->deadline_ms && left_ms <= 0)
+                return fault_set(f, FAULT_IO, "the pass took longer than %lld s",
+                                 (long long)p->deps->timeout_ms / 1000);
+        if (p->deadline_ms && left_ms < ACT_TIMEOUT_MS)
+                request->timeout_ms = left_ms;
+        return kube_request(p->deps->kube, request, response, f);
+}
+
 /* GETs one object. Return: like kube_request. */
 static int get(struct pass *p, const char *group, const char *resource, const char *name,
                struct kube_response *response, struct fault *f) {
@@ -89,7 +106,7 @@ static int get(struct pass *p, const char *group, const char *resource, const ch
         if (r)
                 return r;
         request.path = path.ptr;
-        return kube_request(p->deps->kube, &request, response, f);
+        return ask(p, &request, response, f);
 }
 
 /* ---- the object ---- */
@@ -156,7 +173,7 @@ int act_get_object(struct pass *p, struct fault *f) {
         if (r)
                 return r;
         request.path = path.ptr;
-        r = kube_request(p->deps->kube, &request, &response, f);
+        r = ask(p, &request, &response, f);
         return r ? other_outcome(p, r, &response, f) : take_object(p, &response, f);
 }
 
@@ -209,7 +226,7 @@ int act_write_status(struct pass *p, const struct dbupgrade_status *next, struct
         request.body = body.ptr;
         request.body_len = body.len;
         p->status_written = true;
-        r = kube_request(p->deps->kube, &request, &response, f);
+        r = ask(p, &request, &response, f);
         return r ? other_outcome(p, r, &response, f) : take_object(p, &response, f);
 }
 
@@ -276,7 +293,7 @@ static int list_page(struct pass *p, const char *path, const char *query, act_on
         struct json_span item;
         size_t cursor = 0;
         char token[4096]; /* the API server's tokens are base64 of a revision and a name */
-        int r = kube_request(p->deps->kube, &request, &response, f);
+        int r = ask(p, &request, &response, f);
 
         if (r)
                 return other_outcome(p, r, &response, f);
@@ -566,7 +583,7 @@ static int create_job(struct pass *p, struct fault *f) {
         request.path = path.ptr;
         request.body = body.ptr;
         request.body_len = body.len;
-        r = kube_request(p->deps->kube, &request, &response, f);
+        r = ask(p, &request, &response, f);
         if (r)
                 return judge_refusal(p, r, &response, f);
         r = take_job(p, &response, &p->created, f);
@@ -622,7 +639,7 @@ static int patch_job(struct pass *p, const struct job_record *job, const char *m
         request.path = path.ptr;
         request.body = body.ptr;
         request.body_len = body.len;
-        r = kube_request(p->deps->kube, &request, &response, f);
+        r = ask(p, &request, &response, f);
         return r ? other_outcome(p, r, &response, f) : take_job(p, &response, ret_job, f);
 }
 
@@ -692,7 +709,7 @@ static int delete_job(struct pass *p, const struct plan *plan, struct fault *f) 
         request.path = path.ptr;
         request.body = body.ptr;
         request.body_len = body.len;
-        r = kube_request(p->deps->kube, &request, &response, f);
+        r = ask(p, &request, &response, f);
         if (r && r != KUBE_E_NOT_FOUND)
                 return other_outcome(p, r, &response, f);
         if (plan->target == p->job)

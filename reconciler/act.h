@@ -44,6 +44,7 @@ struct pass {
         const char *message;         /* what a step has to say for the status; NULL: nothing */
         const char *events_text;     /* note of the newest FailedCreate event; NULL: none */
         int64_t secret_wait_ms;
+        int64_t deadline_ms; /* monotonic: no request goes on beyond it; 0: none */
         bool status_written;
 };
 

@@ -32,6 +32,7 @@ struct object {
         char *uid, *resource_version, *name; /* NULL: there is no object */
         char *text;
         size_t len;
+        int64_t run_since_s;
         bool settled;
         unsigned state;
         unsigned mark;
@@ -364,20 +365,24 @@ static void forget_object(struct cache *c, struct object *object) {
 static bool put_object(struct cache *c, struct entry *entry, struct news *news) {
         struct object *object = &entry->object;
         unsigned state = 0;
+        int64_t run_since_s = 0;
 
         if (object->uid && strcmp(object->uid, news->uid) == 0 &&
             !is_news(news, object->resource_version, object->mark)) {
                 object->mark = c->mark;
                 return false;
         }
-        if (object->uid && strcmp(object->uid, news->uid) == 0)
+        if (object->uid && strcmp(object->uid, news->uid) == 0) {
                 state = object->state;
+                run_since_s = object->run_since_s;
+        }
         if (object->uid)
                 forget_object(c, object);
         c->count[CACHE_OBJECT]++;
         c->states[state]++;
         *object = (struct object){
                 .state = state,
+                .run_since_s = run_since_s,
                 .uid = TAKE(news->uid),
                 .resource_version = TAKE(news->resource_version),
                 .name = TAKE(news->name),
@@ -635,31 +640,44 @@ void cache_view_done(struct cache_view *view) {
         *view = (struct cache_view){ 0 };
 }
 
-void cache_note(struct cache *c, const char *key, const char *resource_version, unsigned state,
-                bool settled) {
+static void note_locked(struct cache *c, struct object *object,
+                        const struct cache_finding *finding) {
+        c->states[object->state]--;
+        c->states[finding->state]++;
+        object->state = finding->state;
+        object->run_since_s = finding->run_since_s;
+        object->settled = finding->settled;
+        if (!finding->settled)
+                return;
+        free(TAKE(object->text));
+        object->len = 0;
+}
+
+void cache_note(struct cache *c, const char *key, const char *resource_version,
+                const struct cache_finding *finding) {
         struct entry *entry;
 
         pthread_mutex_lock(&c->mutex);
         entry = entry_find(c, key);
         if (entry && entry->object.uid &&
-            strcmp(entry->object.resource_version, resource_version) == 0) {
-                struct object *object = &entry->object;
-
-                c->states[object->state]--;
-                c->states[state]++;
-                object->state = state;
-                object->settled = settled;
-                if (settled) {
-                        free(TAKE(object->text));
-                        object->len = 0;
-                }
-        }
+            strcmp(entry->object.resource_version, resource_version) == 0)
+                note_locked(c, &entry->object, finding);
         pthread_mutex_unlock(&c->mutex);
 }
 
-void cache_count(struct cache *c, size_t ret_kinds[CACHE_KINDS], size_t ret_states[CACHE_STATES]) {
+void cache_count(struct cache *c, struct cache_counts *ret_counts) {
+        const struct entry *entry, *tmp;
+        int64_t oldest_s = 0;
+
         pthread_mutex_lock(&c->mutex);
-        memcpy(ret_kinds, c->count, sizeof(c->count));
-        memcpy(ret_states, c->states, sizeof(c->states));
+        memcpy(ret_counts->kinds, c->count, sizeof(c->count));
+        memcpy(ret_counts->states, c->states, sizeof(c->states));
+        HASH_ITER (hh, c->entries, entry, tmp) {
+                int64_t since_s = entry->object.run_since_s;
+
+                if (since_s && (!oldest_s || since_s < oldest_s))
+                        oldest_s = since_s;
+        }
         pthread_mutex_unlock(&c->mutex);
+        ret_counts->oldest_run_s = oldest_s;
 }

@@ -71,15 +71,26 @@ int cache_look(struct cache *c, const char *key, struct cache_view *ret_view, st
 void cache_view_done(struct cache_view *view);
 
 /* What a pass found about the object, if its resourceVersion is still this one: its state (any
- * number below CACHE_STATES, for cache_count), and whether it is done, so that its text may be
- * dropped. */
+ * number below CACHE_STATES, for cache_count), since when a run of it is under way (Unix seconds;
+ * 0: none is), and whether it is done, so that its text may be dropped. */
 #define CACHE_STATES 16
-void cache_note(struct cache *c, const char *key, const char *resource_version, unsigned state,
-                bool settled);
+struct cache_finding {
+        unsigned state;
+        int64_t run_since_s;
+        bool settled;
+};
+void cache_note(struct cache *c, const char *key, const char *resource_version,
+                const struct cache_finding *finding);
 
-/* How many there are of each kind, and how many objects in each state (those that no pass has
- * looked at yet are in state 0). */
-void cache_count(struct cache *c, size_t ret_kinds[CACHE_KINDS], size_t ret_states[CACHE_STATES]);
+/* How many there are of each kind, how many objects in each state (those that no pass has looked at
+ * yet are in state 0), and since when the oldest run is under way (0: none is). Looks at each
+ * object. */
+struct cache_counts {
+        size_t kinds[CACHE_KINDS];
+        size_t states[CACHE_STATES];
+        int64_t oldest_run_s;
+};
+void cache_count(struct cache *c, struct cache_counts *ret_counts);
 
 /* The key of an object, to be freed; NULL when out of memory. */
 char *cache_key(const char *namespace_, const char *object_name);

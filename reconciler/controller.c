@@ -12,6 +12,7 @@
 #include "common/base/metrics.h"
 #include "common/base/random.h"
 #include "common/base/strbuf.h"
+#include "common/kube/event_sender.h"
 #include "common/kube/informer.h"
 #include "reconciler/cache.h"
 #include "reconciler/meters.h"
@@ -21,20 +22,24 @@
 
 #define CONTROLLER_SLOW_MS    300000
 #define CONTROLLER_PODLESS_MS 3000
-#define CONTROLLER_HUNG_MS    300000
 
-/* The states of metric dbupgrade_objects, in the order of enum plan_situation. */
-static const char *const states[] = {
-        [SITUATION_NONE] = "Unknown",        [SITUATION_SEEN] = "Initializing",
-        [SITUATION_INVALID] = "InvalidSpec", [SITUATION_SECRET] = "SecretNotFound",
-        [SITUATION_BLOCKED] = "Blocked",     [SITUATION_WAITING] = "Waiting",
-        [SITUATION_RUNNING] = "Running",     [SITUATION_SUCCEEDED] = "Succeeded",
-        [SITUATION_FAILED] = "Failed",       [SITUATION_LOST] = "Lost",
-        [SITUATION_REJECTED] = "Rejected",   [SITUATION_REJECTED_GOOD] = "Refused",
-        [SITUATION_FORBIDDEN] = "Forbidden", [SITUATION_CONFLICT] = "NameConflict",
-};
-#define CONTROLLER_STATES (sizeof(states) / sizeof(states[0]))
-_Static_assert(CONTROLLER_STATES <= CACHE_STATES, "the cache counts every state");
+/* A pass has a dozen requests of milliseconds. One that takes minutes is given up, between two
+ * requests or within one, so a worker that is busy for longer than that hangs. */
+#define CONTROLLER_PASS_MS 120000
+#define CONTROLLER_HUNG_MS 300000
+
+/* See informer_health.last_turn_ms. */
+#define CONTROLLER_WATCH_HUNG_MS 900000
+
+/* An event takes about 1 KiB; one thread sends some 200 a second. */
+#define CONTROLLER_EVENTS_MAX 4096
+/* What is left of them at the end, of the 30 s that the kubelet gives. */
+#define CONTROLLER_FLUSH_MS 3000
+
+#define CONTROLLER_REPORTER DBUPGRADE_GROUP "/dbupgrade-operator"
+
+/* Between two lines about failing passes. */
+#define CONTROLLER_LOG_MS 1000
 
 /* One informer and its thread. */
 struct watch_thread {
@@ -51,7 +56,7 @@ struct watch_thread {
 struct worker {
         struct controller *controller;
         struct kube kube;
-        _Atomic int64_t busy_since_ms; /* monotonic; 0: idle */
+        _Atomic int64_t busy_since_us; /* monotonic; 0: idle */
         pthread_t thread;
         bool started;
 };
@@ -65,10 +70,11 @@ struct controller {
         size_t watch_count;
         struct worker *workers;
         size_t worker_count;
+        struct event_sender *events;
+        struct log_limit failures;
         pthread_mutex_t mutex; /* guards the condition only: what it is about is atomic */
         pthread_cond_t changed;
         atomic_bool leading, stopping;
-        struct series *states[CONTROLLER_STATES];
 };
 
 /* ---- watches ---- */
@@ -76,7 +82,6 @@ struct controller {
 static void enqueue(struct watch_thread *w, const char *key) {
         struct controller *c = w->controller;
 
-        series_add(c->opts.meters->queue_adds, 1);
         work_queue_add(c->queue, key, atomic_load(&w->synced) ? QUEUE_FRESH : QUEUE_LOW, 0);
 }
 
@@ -221,52 +226,83 @@ static enum meters_result finish(struct controller *c, const char *key,
                 work_queue_finish(c->queue, key, CONTROLLER_PODLESS_MS);
                 return METERS_REQUEUE_AFTER;
         }
-        series_add(c->opts.meters->queue_retries, 1);
         (void)work_queue_retry(c->queue, key, c->opts.random->u32(c->opts.random->ctx));
         return METERS_REQUEUE;
 }
 
-static enum meters_result fail(struct controller *c, const char *key, const struct fault *f) {
-        int64_t delay_ms =
-                work_queue_retry(c->queue, key, c->opts.random->u32(c->opts.random->ctx));
+/* Every failing pass is worth a line, but not hundreds of them when the API server is down. */
+static void log_failure(struct controller *c, const struct fault *f, int64_t delay_ms) {
+        int64_t suppressed = 0;
+        bool pass = log_limit_pass(&c->failures, CONTROLLER_LOG_MS, &suppressed);
 
-        log_error("the pass failed and will be repeated", LOG_STR("error", f->text),
-                  LOG_STR("kind", fault_kind_name(f->kind)), LOG_INT("retryAfterMs", delay_ms));
-        series_add(c->opts.meters->queue_retries, 1);
-        series_add(c->opts.meters->reconcile_errors, 1);
+        log_write(pass ? LOG_ERROR : LOG_DEBUG, "the pass failed and will be repeated",
+                  (const struct log_field[]){ LOG_STR("error", f->text),
+                                              LOG_STR("kind", fault_kind_name(f->kind)),
+                                              LOG_INT("retryAfterMs", delay_ms),
+                                              LOG_INT("suppressed", suppressed), LOG_END });
+}
+
+/* What stays wrong until somebody edits the object is looked at again seldom, in case it was the
+ * CRD or an admission webhook. */
+static enum meters_result fail(struct controller *c, const char *key, int64_t seconds_us,
+                               const struct fault *f) {
+        struct meters *m = c->opts.meters;
+        int64_t delay_ms = CONTROLLER_SLOW_MS;
+
+        if (f->kind == FAULT_INVALID) {
+                series_add(m->terminal_errors, 1);
+                work_queue_finish(c->queue, key, delay_ms);
+        } else {
+                delay_ms =
+                        work_queue_retry(c->queue, key, c->opts.random->u32(c->opts.random->ctx));
+        }
+        if (seconds_us >= CONTROLLER_PASS_MS * INT64_C(1000))
+                series_add(m->timeouts, 1);
+        series_add(m->reconcile_errors, 1);
+        log_failure(c, f, delay_ms);
         return METERS_ERROR;
 }
 
+static void on_event(void *ctx, const struct event *event) {
+        struct controller *c = ctx;
+
+        event_sender_add(c->events, event);
+}
+
 static void on_outcome(void *ctx, int run_result, double duration_s) {
-        meters_migration(ctx, run_result, duration_s);
+        struct controller *c = ctx;
+
+        meters_migration(c->opts.meters, run_result, duration_s);
 }
 
 static void work(struct worker *w, const char *key) {
         struct controller *c = w->controller;
         struct meters *m = c->opts.meters;
-        const struct random *random = c->opts.random;
         const struct pass_deps deps = {
                 .kube = &w->kube,
                 .clock = c->opts.clock,
                 .cache = c->cache,
                 .secrets = c->secrets,
-                .random = random,
-                .instance = c->opts.instance,
-                .on_outcome = on_outcome,
-                .on_outcome_ctx = m,
+                .random = c->opts.random,
+                .hooks = { .event = on_event, .outcome = on_outcome, .ctx = c },
+                .timeout_ms = CONTROLLER_PASS_MS,
         };
         struct pass_result result = { .requeue = REQUEUE_NEVER };
         struct fault f = FAULT_INIT;
-        int64_t start_ms = clock_mono_ms(c->opts.clock);
+        int64_t start_us = clock_mono_us(c->opts.clock), took_us;
         enum meters_result outcome;
-        double seconds;
-        int r = pass_run(&deps, key, &result, &f);
+        int r;
 
-        outcome = r ? fail(c, key, &f) : finish(c, key, &result);
-        seconds = (double)(clock_mono_ms(c->opts.clock) - start_ms) / 1000;
+        atomic_store(&w->busy_since_us, start_us);
+        series_add(m->active_workers, 1);
+        r = pass_run(&deps, key, &result, &f);
+        took_us = clock_mono_us(c->opts.clock) - start_us;
+        series_add(m->active_workers, -1);
+        atomic_store(&w->busy_since_us, 0);
+        outcome = r ? fail(c, key, took_us, &f) : finish(c, key, &result);
         series_add(m->reconciles[outcome], 1);
-        series_observe(m->reconcile_seconds, seconds);
-        series_observe(m->work_seconds, seconds);
+        series_observe(m->reconcile_seconds, (double)took_us / 1e6);
+        series_observe(m->work_seconds, (double)took_us / 1e6);
 }
 
 /* Waits until every first list is complete and this process leads. Return: false when the
@@ -289,13 +325,17 @@ static void *worker_main(void *ctx) {
         if (!await_work(c))
                 return NULL;
         for (;;) {
-                CLEANUP(free_p) char *key = work_queue_take(c->queue);
+                int64_t waited_us;
+                CLEANUP(free_p) char *key = work_queue_take(c->queue, &waited_us);
                 if (!key)
                         return NULL;
                 const char *slash = strchr(key, '/');
                 CLEANUP(free_p) char *namespace_ = strndup(key, (size_t)(slash - key));
                 char id[RECONCILE_ID_SIZE];
                 struct log_field fields[] = {
+                        LOG_STR("controller", METERS_CONTROLLER),
+                        LOG_STR("controllerGroup", DBUPGRADE_GROUP),
+                        LOG_STR("controllerKind", DBUPGRADE_KIND),
                         LOG_STR("namespace", namespace_),
                         LOG_STR("name", slash + 1),
                         LOG_STR("reconcileID", id),
@@ -304,47 +344,101 @@ static void *worker_main(void *ctx) {
 
                 (void)snprintf(id, sizeof(id), "%08x", c->opts.random->u32(c->opts.random->ctx));
                 log_context_set(fields);
-                atomic_store(&w->busy_since_ms, clock_mono_ms(c->opts.clock));
-                series_add(c->opts.meters->active_workers, 1);
+                series_observe(c->opts.meters->queue_seconds, (double)waited_us / 1e6);
                 work(w, key);
-                series_add(c->opts.meters->active_workers, -1);
-                atomic_store(&w->busy_since_ms, 0);
                 log_context_set(NULL);
         }
 }
 
-/* ---- the whole ---- */
+/* ---- gauges ---- */
+
+static void read_objects(struct controller *c) {
+        struct meters *m = c->opts.meters;
+        struct cache_counts counts;
+        int64_t age_s;
+
+        cache_count(c->cache, &counts);
+        for (size_t i = 0; i < CACHE_KINDS; i++)
+                series_set(m->cached[i], (double)counts.kinds[i]);
+        for (size_t i = 0; i < PASS_STATES; i++)
+                series_set(m->objects[i], (double)counts.states[i]);
+        age_s = counts.oldest_run_s ? clock_wall_s(c->opts.clock) - counts.oldest_run_s : 0;
+        series_set(m->oldest_run_seconds, age_s > 0 ? (double)age_s : 0);
+}
+
+static void read_queue(struct controller *c) {
+        struct meters *m = c->opts.meters;
+        const struct queue_stats stats = work_queue_read_stats(c->queue);
+        int64_t now_us = clock_mono_us(c->opts.clock), sum_us = 0, longest_us = 0;
+
+        for (size_t i = 0; i < QUEUE_PRIORITIES; i++)
+                series_set(m->queue_depth[i], (double)stats.depth[i]);
+        series_set(m->queue_adds, (double)stats.adds);
+        series_set(m->queue_retries, (double)stats.retries);
+        for (size_t i = 0; i < c->worker_count; i++) {
+                int64_t since_us = atomic_load(&c->workers[i].busy_since_us);
+                int64_t took_us = since_us ? now_us - since_us : 0;
+
+                sum_us += took_us;
+                longest_us = took_us > longest_us ? took_us : longest_us;
+        }
+        series_set(m->unfinished_seconds, (double)sum_us / 1e6);
+        series_set(m->longest_seconds, (double)longest_us / 1e6);
+}
+
+/* Of several namespaces the sums, and the watch that has been silent for longest. */
+static void read_watches(struct controller *c, enum cache_kind kind) {
+        struct meters *m = c->opts.meters;
+        int64_t now_ms = clock_mono_ms(c->opts.clock), silent_ms = 0;
+        uint64_t events = 0, lists = 0, failures = 0;
+
+        for (size_t i = 0; i < c->watch_count; i++) {
+                struct informer_health health;
+
+                if (c->watches[i].kind != kind)
+                        continue;
+                informer_read_health(c->watches[i].informer, &health);
+                events += health.events;
+                lists += health.lists;
+                failures += health.failures;
+                if (health.last_byte_ms && now_ms - health.last_byte_ms > silent_ms)
+                        silent_ms = now_ms - health.last_byte_ms;
+        }
+        series_set(m->watch_events[kind], (double)events);
+        series_set(m->watch_lists[kind], (double)lists);
+        series_set(m->watch_failures[kind], (double)failures);
+        series_set(m->watch_silence_seconds[kind], (double)silent_ms / 1000);
+}
 
 static void read_gauges(void *ctx) {
         struct controller *c = ctx;
-        size_t kinds[CACHE_KINDS], by_state[CACHE_STATES];
 
-        cache_count(c->cache, kinds, by_state);
-        for (size_t i = 0; i < CACHE_KINDS; i++)
-                series_set(c->opts.meters->cached[i], (double)kinds[i]);
-        for (size_t i = 0; i < CONTROLLER_STATES; i++)
-                series_set(c->states[i], (double)by_state[i]);
-        series_set(c->opts.meters->queue_depth, (double)work_queue_depth(c->queue));
+        read_objects(c);
+        read_queue(c);
+        for (int kind = 0; kind < CACHE_KINDS; kind++)
+                read_watches(c, (enum cache_kind)kind);
+        series_set(c->opts.meters->events_waiting, (double)event_sender_waiting(c->events));
 }
 
-static int add_gauges(struct controller *c, struct fault *f) {
-        static const char *const labels[] = { "state", NULL };
-        static const struct metric_spec spec = {
-                .name = "dbupgrade_objects",
-                .help = "DBUpgrades, by what their status says.",
-                .type = METRIC_GAUGE,
-                .labels = labels,
+/* ---- the whole ---- */
+
+static int add_events(struct controller *c, struct fault *f) {
+        struct kube_curl_opts kube = c->opts.kube;
+        struct event_sender_opts opts = {
+                .reporter = { .controller = CONTROLLER_REPORTER,
+                              .instance = c->opts.instance,
+                              .field_manager = NAMES_FIELD_MANAGER },
+                .max = CONTROLLER_EVENTS_MAX,
+                .clock = c->opts.clock,
+                .random = c->opts.random,
+                .sent = c->opts.meters->events_sent,
+                .dropped = c->opts.meters->events_dropped,
         };
-        struct metric *metric = metric_add_spec(c->opts.meters->metrics, &spec);
+        int r;
 
-        for (size_t i = 0; i < CONTROLLER_STATES; i++) {
-                const char *const values[] = { states[i], NULL };
-
-                c->states[i] = metric_series(metric, values);
-        }
-        return metrics_on_write(c->opts.meters->metrics, read_gauges, c)
-                       ? fault_set(f, FAULT_NOMEM, "too many gauges")
-                       : metrics_complete(c->opts.meters->metrics, f);
+        kube.component = "events";
+        r = kube_curl_new(&kube, &opts.kube, f);
+        return r ? r : event_sender_new(&opts, &c->events, f);
 }
 
 static int add_watches(struct controller *c, struct fault *f) {
@@ -404,11 +498,13 @@ int controller_new(const struct controller_opts *opts, struct controller **ret_c
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         r = work_queue_new(opts->clock, &c->queue, f);
         if (!r)
-                r = add_gauges(c, f);
+                r = add_events(c, f);
         if (!r)
                 r = add_watches(c, f);
         if (!r)
                 r = add_workers(c, f);
+        if (!r && metrics_on_write(opts->meters->metrics, read_gauges, c))
+                r = fault_set(f, FAULT_NOMEM, "too many gauges");
         if (r)
                 return r;
         *ret_controller = TAKE(c);
@@ -426,7 +522,8 @@ int controller_start(struct controller *c, struct fault *f) {
                 error = pthread_create(&c->workers[i].thread, NULL, worker_main, &c->workers[i]);
                 c->workers[i].started = !error;
         }
-        return error ? fault_set_errno(f, FAULT_IO, error, "start a thread") : 0;
+        return error ? fault_set_errno(f, FAULT_IO, error, "start a thread")
+                     : event_sender_start(c->events, f);
 }
 
 void controller_lead(struct controller *c) {
@@ -447,18 +544,31 @@ int controller_check_synced(void *controller, struct fault *f) {
         return 0;
 }
 
+static int check_watch(const struct watch_thread *w, int64_t now_ms, struct fault *f) {
+        struct informer_health health;
+
+        informer_read_health(w->informer, &health);
+        if (health.last_turn_ms && now_ms - health.last_turn_ms > CONTROLLER_WATCH_HUNG_MS)
+                return fault_set(f, FAULT_BUG, "a watch has not moved for %lld s",
+                                 (long long)(now_ms - health.last_turn_ms) / 1000);
+        return 0;
+}
+
 int controller_check_alive(void *controller, struct fault *f) {
         struct controller *c = controller;
         int64_t now_ms = clock_mono_ms(c->opts.clock);
+        int r = event_sender_check(c->events, f);
 
-        for (size_t i = 0; i < c->worker_count; i++) {
-                int64_t since_ms = atomic_load(&c->workers[i].busy_since_ms);
+        for (size_t i = 0; i < c->watch_count && !r; i++)
+                r = check_watch(&c->watches[i], now_ms, f);
+        for (size_t i = 0; i < c->worker_count && !r; i++) {
+                int64_t since_ms = atomic_load(&c->workers[i].busy_since_us) / 1000;
 
                 if (since_ms && now_ms - since_ms > CONTROLLER_HUNG_MS)
-                        return fault_set(f, FAULT_BUG, "a worker has been in one pass for %lld s",
-                                         (long long)(now_ms - since_ms) / 1000);
+                        r = fault_set(f, FAULT_BUG, "a worker has been in one pass for %lld s",
+                                      (long long)(now_ms - since_ms) / 1000);
         }
-        return 0;
+        return r;
 }
 
 void controller_stop(struct controller *c) {
@@ -477,6 +587,7 @@ void controller_stop(struct controller *c) {
                         pthread_join(c->workers[i].thread, NULL);
                 c->workers[i].started = false;
         }
+        event_sender_stop(c->events, CONTROLLER_FLUSH_MS);
 }
 
 void controller_free(struct controller *c) {
@@ -486,6 +597,7 @@ void controller_free(struct controller *c) {
                 informer_free(c->watches[i].informer);
         for (size_t i = 0; i < c->worker_count; i++)
                 kube_close(&c->workers[i].kube);
+        event_sender_free(c->events);
         free(c->watches);
         free(c->workers);
         work_queue_free(c->queue);

@@ -45,14 +45,15 @@ void controller_lead(struct controller *c);
 /* Whether every first list is complete. Thread-safe. */
 bool controller_is_synced(struct controller *c);
 
-/* Fails when a worker has been in one pass for more than 5 minutes: an ops_check for liveness.
- * Never because of the API server: every request has a time-out. Thread-safe. */
+/* Fails when a thread hangs (a worker in one pass for 5 minutes, a watch that has not moved for 15,
+ * an event under way for one): an ops_check for liveness. Never because of the API server: every
+ * request has a time-out, every pass an end. Thread-safe. */
 int controller_check_alive(void *controller, struct fault *f) MUST_CHECK;
 /* Fails until the first lists are complete: an ops_check for readiness. Thread-safe. */
 int controller_check_synced(void *controller, struct fault *f) MUST_CHECK;
 
 /* Stops watches, then workers (a pass under way is finished first, up to the time-outs of its
- * requests), and waits for them. */
+ * requests), sends the events that are left, for 3 s at most, and waits for all of them. */
 void controller_stop(struct controller *c);
 
 /* Accepts NULL; the threads must have been stopped. */

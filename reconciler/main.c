@@ -267,7 +267,7 @@ static int run(struct options *o, struct fault *f) {
         if (!r)
                 r = find_namespace(o, &config, f);
         if (!r)
-                r = meters_new(o->workers, &meters, f);
+                r = meters_new(o->workers, o->lease, &meters, f);
         if (r)
                 return r;
         kube.observer.ctx = meters;

@@ -320,14 +320,49 @@ static int loop(struct pass *p, struct plan *ret_plan, struct fault *f) {
         return fault_set(f, FAULT_BUG, "no end after %d steps", PASS_STEPS_MAX);
 }
 
+/* Suspended is no situation of its own, but somebody's wish: no reason to be alarmed. */
+#define STATE_SUSPENDED (PASS_STATES - 1)
+
+const char *pass_state_name(unsigned state) {
+        static const char *const names[PASS_STATES] = {
+                [SITUATION_NONE] = "Unknown",        [SITUATION_SEEN] = "Initializing",
+                [SITUATION_INVALID] = "InvalidSpec", [SITUATION_SECRET] = "SecretNotFound",
+                [SITUATION_BLOCKED] = "Blocked",     [SITUATION_WAITING] = "Waiting",
+                [SITUATION_RUNNING] = "Running",     [SITUATION_SUCCEEDED] = "Succeeded",
+                [SITUATION_FAILED] = "Failed",       [SITUATION_LOST] = "Lost",
+                [SITUATION_REJECTED] = "Rejected",   [SITUATION_REJECTED_GOOD] = "Refused",
+                [SITUATION_FORBIDDEN] = "Forbidden", [SITUATION_CONFLICT] = "NameConflict",
+                [STATE_SUSPENDED] = "Suspended",
+        };
+
+        return names[state];
+}
+_Static_assert(PASS_STATES <= CACHE_STATES, "the cache counts every state");
+
+/* Since when the ledger's run is under way, Unix seconds; 0: none is. */
+static int64_t run_since_s(const struct dbupgrade_run *run) {
+        int64_t started_us;
+
+        if (run->result == RUN_NONE || run_result_is_final(run->result) ||
+            !clock_parse_time(run->started_at, strlen(run->started_at), &started_us))
+                return 0;
+        return started_us / 1000000;
+}
+
 /* What is done keeps no text in the cache: nothing but a change of the object concerns it. */
 static void note(const struct pass *p, const struct plan *plan) {
-        bool settled = plan->situation == SITUATION_SUCCEEDED && plan->requeue == REQUEUE_NEVER &&
-                       plan->blocked == BLOCKED_NOT;
+        struct cache_finding finding = {
+                .state = (unsigned)plan->situation,
+                .run_since_s = run_since_s(&p->object->status.last_run),
+                .settled = plan->situation == SITUATION_SUCCEEDED &&
+                           plan->requeue == REQUEUE_NEVER && plan->blocked == BLOCKED_NOT,
+        };
 
-        if (plan->situation != SITUATION_NONE)
-                cache_note(p->deps->cache, p->key, p->object->resource_version,
-                           (unsigned)plan->situation, settled);
+        if (plan->situation == SITUATION_NONE)
+                return;
+        if (plan->situation == SITUATION_BLOCKED && plan->blocked == BLOCKED_SUSPENDED)
+                finding.state = STATE_SUSPENDED;
+        cache_note(p->deps->cache, p->key, p->object->resource_version, &finding);
 }
 
 static int run(struct pass *p, struct pass_result *ret_result, struct fault *f) {
@@ -377,6 +412,8 @@ int pass_run(const struct pass_deps *deps, const char *key, struct pass_result *
 
         if (r)
                 return r;
+        if (deps->timeout_ms)
+                p.deadline_ms = clock_mono_ms(deps->clock) + deps->timeout_ms;
         if (!p.view.has_object || is_settled(&p.view)) {
                 *ret_result = (struct pass_result){ .requeue = REQUEUE_NEVER };
                 return 0;

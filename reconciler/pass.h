@@ -15,13 +15,20 @@
 
 struct cache;
 struct clock;
+struct event;
 struct fault;
 struct kube;
 struct random;
 struct secrets;
 
-/* What happened, for metrics: called once for each run whose outcome was written to the ledger. */
-typedef void (*pass_on_outcome)(void *ctx, int run_result, double duration_s);
+/* Who is told of what happened. Members may be NULL. Called in the thread of the pass: they must
+ * not block. */
+struct pass_hooks {
+        void (*event)(void *ctx, const struct event *event); /* borrowed during the call */
+        /* Once for each run whose outcome was written to the ledger. */
+        void (*outcome)(void *ctx, int run_result, double duration_s);
+        void *ctx;
+};
 
 struct pass_deps {
         const struct kube *kube;
@@ -29,9 +36,8 @@ struct pass_deps {
         struct cache *cache;
         struct secrets *secrets;
         const struct random *random;
-        const char *instance;       /* reportingInstance of events: the Pod's name */
-        pass_on_outcome on_outcome; /* NULL: none */
-        void *on_outcome_ctx;
+        struct pass_hooks hooks;
+        int64_t timeout_ms; /* a pass that takes longer fails; 0: no limit */
 };
 
 struct pass_result {
@@ -39,6 +45,10 @@ struct pass_result {
         int64_t after_ms;              /* REQUEUE_SECRET: when the Secret is due */
         enum plan_situation situation; /* what the status says now; SITUATION_NONE: unchanged */
 };
+
+/* The states of metric dbupgrade_objects: what an object's status says. Static storage. */
+#define PASS_STATES 15
+const char *pass_state_name(unsigned state);
 
 /* Return: 0 and what is to follow, or a fault (look again with backoff). */
 int pass_run(const struct pass_deps *deps, const char *key, struct pass_result *ret_result,

@@ -14,6 +14,10 @@
 #include "common/base/clock.h"
 #include "common/base/fault.h"
 
+/* Failures of all keys together: one each interval, and that many at once. */
+#define BUCKET_INTERVAL_US 100000
+#define BUCKET_BURST       100
+
 enum item_state {
         ITEM_IDLE,    /* nothing to do; kept only for its count of failures */
         ITEM_DELAYED, /* in the heap */
@@ -25,7 +29,7 @@ struct item {
         enum item_state state;
         enum queue_priority priority;
         bool again; /* taken, and added meanwhile */
-        int64_t due_ms;
+        int64_t due_us;
         size_t heap_index;
         unsigned failures;
         struct item *prev, *next;
@@ -34,15 +38,20 @@ struct item {
 };
 
 struct queue {
-        struct item *items;    /* by key */
-        struct item *ready[2]; /* by priority */
-        size_t ready_count;
+        struct item *items; /* by key */
+        struct item *ready[QUEUE_PRIORITIES];
+        struct queue_stats stats;
+        int64_t bucket_us;  /* until when the failures so far have used up their share */
         struct item **heap; /* delayed ones, the earliest first */
         size_t heap_count, heap_cap;
 };
 
 struct queue *queue_new(void) {
-        return calloc(1, sizeof(struct queue));
+        struct queue *q = calloc(1, sizeof(*q));
+
+        if (q)
+                q->bucket_us = INT64_MIN;
+        return q;
 }
 
 void queue_free(struct queue *q) {
@@ -66,7 +75,7 @@ static void heap_put(struct queue *q, size_t index, struct item *item) {
 static void heap_up(struct queue *q, size_t index) {
         struct item *item = q->heap[index];
 
-        while (index > 0 && q->heap[(index - 1) / 2]->due_ms > item->due_ms) {
+        while (index > 0 && q->heap[(index - 1) / 2]->due_us > item->due_us) {
                 heap_put(q, index, q->heap[(index - 1) / 2]);
                 index = (index - 1) / 2;
         }
@@ -80,9 +89,9 @@ static void heap_down(struct queue *q, size_t index) {
                 size_t child = 2 * index + 1;
 
                 if (child + 1 < q->heap_count &&
-                    q->heap[child + 1]->due_ms < q->heap[child]->due_ms)
+                    q->heap[child + 1]->due_us < q->heap[child]->due_us)
                         child++;
-                if (child >= q->heap_count || q->heap[child]->due_ms >= item->due_ms)
+                if (child >= q->heap_count || q->heap[child]->due_us >= item->due_us)
                         break;
                 heap_put(q, index, q->heap[child]);
                 index = child;
@@ -118,12 +127,14 @@ static int heap_reserve(struct queue *q, struct fault *f) {
 static void make_ready(struct queue *q, struct item *item) {
         item->state = ITEM_READY;
         DL_APPEND(q->ready[item->priority], item);
-        q->ready_count++;
+        q->stats.depth[item->priority]++;
+        q->stats.adds++;
 }
 
 /* Puts an idle item where its due time says. The heap has room. */
-static void schedule(struct queue *q, struct item *item) {
-        if (item->due_ms <= 0) {
+static void schedule(struct queue *q, struct item *item, int64_t now_us) {
+        if (item->due_us <= now_us) {
+                item->due_us = now_us;
                 make_ready(q, item);
                 return;
         }
@@ -155,8 +166,8 @@ static int item_new(struct queue *q, const char *key, struct item **ret_item, st
         return 0;
 }
 
-int queue_add(struct queue *q, const char *key, enum queue_priority priority, int64_t due_ms,
-              struct fault *f) {
+int queue_add(struct queue *q, const char *key, enum queue_priority priority, int64_t now_us,
+              int64_t due_us, struct fault *f) {
         struct item *item = item_find(q, key);
         int r = heap_reserve(q, f);
 
@@ -171,27 +182,29 @@ int queue_add(struct queue *q, const char *key, enum queue_priority priority, in
         switch (item->state) {
         case ITEM_IDLE:
                 item->priority = priority;
-                item->due_ms = due_ms;
-                schedule(q, item);
+                item->due_us = due_us;
+                schedule(q, item, now_us);
                 break;
         case ITEM_DELAYED:
-                if (due_ms >= item->due_ms)
+                if (due_us >= item->due_us)
                         break;
                 heap_remove(q, item);
                 item->priority = priority;
-                item->due_ms = due_ms;
-                schedule(q, item);
+                item->due_us = due_us;
+                schedule(q, item, now_us);
                 break;
         case ITEM_READY:
                 if (priority == QUEUE_FRESH && item->priority == QUEUE_LOW) {
                         DL_DELETE(q->ready[QUEUE_LOW], item);
                         DL_APPEND(q->ready[QUEUE_FRESH], item);
+                        q->stats.depth[QUEUE_LOW]--;
+                        q->stats.depth[QUEUE_FRESH]++;
                         item->priority = QUEUE_FRESH;
                 }
                 break;
         case ITEM_TAKEN:
-                if (!item->again || due_ms < item->due_ms)
-                        item->due_ms = due_ms;
+                if (!item->again || due_us < item->due_us)
+                        item->due_us = due_us;
                 item->again = true;
                 item->priority = QUEUE_FRESH;
                 break;
@@ -199,27 +212,28 @@ int queue_add(struct queue *q, const char *key, enum queue_priority priority, in
         return 0;
 }
 
-const char *queue_next(struct queue *q, int64_t now_ms, int64_t *ret_next_ms) {
+const char *queue_next(struct queue *q, int64_t now_us, int64_t *ret_us) {
         struct item *item;
 
-        while (q->heap_count > 0 && q->heap[0]->due_ms <= now_ms) {
+        while (q->heap_count > 0 && q->heap[0]->due_us <= now_us) {
                 item = q->heap[0];
                 heap_remove(q, item);
                 make_ready(q, item);
         }
         item = q->ready[QUEUE_FRESH] ? q->ready[QUEUE_FRESH] : q->ready[QUEUE_LOW];
         if (!item) {
-                *ret_next_ms = q->heap_count > 0 ? q->heap[0]->due_ms : INT64_MAX;
+                *ret_us = q->heap_count > 0 ? q->heap[0]->due_us : INT64_MAX;
                 return NULL;
         }
         DL_DELETE(q->ready[item->priority], item);
-        q->ready_count--;
+        q->stats.depth[item->priority]--;
         item->state = ITEM_TAKEN;
         item->again = false;
+        *ret_us = item->due_us;
         return item->key;
 }
 
-void queue_done(struct queue *q, const char *key) {
+void queue_done(struct queue *q, const char *key, int64_t now_us) {
         struct item *item = item_find(q, key);
 
         assert(item && item->state == ITEM_TAKEN);
@@ -227,21 +241,33 @@ void queue_done(struct queue *q, const char *key) {
         if (item->again) {
                 /* Room in the heap was reserved by the add; others may have used it since. */
                 if (heap_reserve(q, NULL))
-                        item->due_ms = 0;
-                schedule(q, item);
+                        item->due_us = now_us;
+                schedule(q, item, now_us);
         } else if (item->failures == 0) {
                 HASH_DEL(q->items, item);
                 free(item);
         }
 }
 
-unsigned queue_failed(struct queue *q, const char *key) {
+/* One more failure takes its share. Return: how long until it is free. */
+static int64_t bucket_take_us(struct queue *q, int64_t now_us) {
+        int64_t full_us = now_us - (int64_t)BUCKET_BURST * BUCKET_INTERVAL_US;
+
+        q->bucket_us = (q->bucket_us > full_us ? q->bucket_us : full_us) + BUCKET_INTERVAL_US;
+        return q->bucket_us > now_us ? q->bucket_us - now_us : 0;
+}
+
+int64_t queue_failed_ms(struct queue *q, const char *key, int64_t now_us, uint32_t random) {
         struct item *item = item_find(q, key);
+        int64_t shared_ms = bucket_take_us(q, now_us) / 1000;
+        int64_t own_ms;
 
         assert(item);
+        q->stats.retries++;
         if (item->failures < 64)
                 item->failures++;
-        return item->failures;
+        own_ms = queue_backoff_ms(item->failures, random);
+        return own_ms > shared_ms ? own_ms : shared_ms;
 }
 
 void queue_forget(struct queue *q, const char *key) {
@@ -251,8 +277,8 @@ void queue_forget(struct queue *q, const char *key) {
         item->failures = 0;
 }
 
-size_t queue_depth(const struct queue *q) {
-        return q->ready_count;
+struct queue_stats queue_read_stats(const struct queue *q) {
+        return q->stats;
 }
 
 int64_t queue_backoff_ms(unsigned failures, uint32_t random) {
@@ -304,10 +330,10 @@ void work_queue_free(struct work_queue *w) {
 
 static void add_locked(struct work_queue *w, const char *key, enum queue_priority priority,
                        int64_t delay_ms) {
-        int64_t due_ms = delay_ms > 0 ? clock_mono_ms(w->clock) + delay_ms : 0;
+        int64_t now_us = clock_mono_us(w->clock);
 
         /* A lost key would be a migration that never runs: rather start anew from the cluster. */
-        if (queue_add(w->queue, key, priority, due_ms, NULL))
+        if (queue_add(w->queue, key, priority, now_us, now_us + delay_ms * 1000, NULL))
                 abort();
         pthread_cond_signal(&w->cond);
 }
@@ -319,30 +345,31 @@ void work_queue_add(struct work_queue *w, const char *key, enum queue_priority p
         pthread_mutex_unlock(&w->mutex);
 }
 
-static void wait_until(struct work_queue *w, int64_t until_ms) {
+static void wait_until(struct work_queue *w, int64_t until_us) {
         struct timespec t = {
-                .tv_sec = (time_t)(until_ms / 1000),
-                .tv_nsec = (long)(until_ms % 1000) * 1000000,
+                .tv_sec = (time_t)(until_us / 1000000),
+                .tv_nsec = (long)(until_us % 1000000) * 1000,
         };
 
-        if (until_ms == INT64_MAX)
+        if (until_us == INT64_MAX)
                 pthread_cond_wait(&w->cond, &w->mutex);
         else
                 (void)pthread_cond_timedwait(&w->cond, &w->mutex, &t);
 }
 
-char *work_queue_take(struct work_queue *w) {
+char *work_queue_take(struct work_queue *w, int64_t *ret_waited_us) {
         char *taken = NULL;
 
         pthread_mutex_lock(&w->mutex);
         while (!w->stopped && !taken) {
-                int64_t next_ms;
-                const char *key = queue_next(w->queue, clock_mono_ms(w->clock), &next_ms);
+                int64_t now_us = clock_mono_us(w->clock), us;
+                const char *key = queue_next(w->queue, now_us, &us);
 
                 if (!key) {
-                        wait_until(w, next_ms);
+                        wait_until(w, us);
                         continue;
                 }
+                *ret_waited_us = now_us - us;
                 taken = strdup(key);
                 if (!taken)
                         abort(); /* see add_locked */
@@ -351,14 +378,18 @@ char *work_queue_take(struct work_queue *w) {
         return taken;
 }
 
+static void done_locked(struct work_queue *w, const char *key) {
+        queue_done(w->queue, key, clock_mono_us(w->clock));
+        /* What it made due may be for a waiting worker. */
+        pthread_cond_signal(&w->cond);
+}
+
 void work_queue_finish(struct work_queue *w, const char *key, int64_t again_ms) {
         pthread_mutex_lock(&w->mutex);
         queue_forget(w->queue, key);
         if (again_ms >= 0)
                 add_locked(w, key, QUEUE_FRESH, again_ms);
-        queue_done(w->queue, key);
-        /* What queue_done made due may be for a waiting worker. */
-        pthread_cond_signal(&w->cond);
+        done_locked(w, key);
         pthread_mutex_unlock(&w->mutex);
 }
 
@@ -366,21 +397,20 @@ int64_t work_queue_retry(struct work_queue *w, const char *key, uint32_t random)
         int64_t delay_ms;
 
         pthread_mutex_lock(&w->mutex);
-        delay_ms = queue_backoff_ms(queue_failed(w->queue, key), random);
+        delay_ms = queue_failed_ms(w->queue, key, clock_mono_us(w->clock), random);
         add_locked(w, key, QUEUE_FRESH, delay_ms);
-        queue_done(w->queue, key);
-        pthread_cond_signal(&w->cond);
+        done_locked(w, key);
         pthread_mutex_unlock(&w->mutex);
         return delay_ms;
 }
 
-size_t work_queue_depth(struct work_queue *w) {
-        size_t depth;
+struct queue_stats work_queue_read_stats(struct work_queue *w) {
+        struct queue_stats stats;
 
         pthread_mutex_lock(&w->mutex);
-        depth = queue_depth(w->queue);
+        stats = queue_read_stats(w->queue);
         pthread_mutex_unlock(&w->mutex);
-        return depth;
+        return stats;
 }
 
 void work_queue_stop(struct work_queue *w) {

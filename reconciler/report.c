@@ -10,8 +10,6 @@
 #include "reconciler/act.h"
 #include "reconciler/explain.h"
 
-#define REPORT_CONTROLLER DBUPGRADE_GROUP "/dbupgrade-operator"
-
 static const struct dbupgrade_condition *secret_missing(const struct dbupgrade *object) {
         const struct dbupgrade_condition *c = dbupgrade_condition_find(&object->status, "Degraded");
 
@@ -27,28 +25,18 @@ struct report_before report_before(const struct dbupgrade *object) {
         };
 }
 
-static void post(struct pass *p, bool warning, const char *reason, const char *action,
-                 const char *note, const char *key) {
+/* Of events about runs, each is one of its own, its key the Job's UID. Entering a state that is
+ * entered again and again is one event, a series. */
+static void post(struct pass *p, const struct event *words) {
         const struct dbupgrade *o = p->object;
-        const struct event event = {
-                .regarding = { DBUPGRADE_API_VERSION, DBUPGRADE_KIND, o->namespace_, o->name,
-                               o->uid, o->resource_version },
-                .warning = warning,
-                .reason = reason,
-                .action = action,
-                .note = note,
-                .key = key,
-        };
-        const struct event_reporter reporter = {
-                .controller = REPORT_CONTROLLER,
-                .instance = p->deps->instance,
-                .field_manager = NAMES_FIELD_MANAGER,
-        };
-        struct fault f = FAULT_INIT;
+        struct event event = *words;
 
-        if (event_post(p->deps->kube, &event, &reporter, clock_wall_us(p->deps->clock), &f))
-                log_warning("an event was lost", LOG_STR("reason", reason),
-                            LOG_STR("error", f.text));
+        event.regarding = (struct event_regarding){
+                DBUPGRADE_API_VERSION, DBUPGRADE_KIND, o->namespace_, o->name, o->uid,
+                o->resource_version
+        };
+        if (p->deps->hooks.event)
+                p->deps->hooks.event(p->deps->hooks.ctx, &event);
 }
 
 void report_started(struct pass *p) {
@@ -56,8 +44,12 @@ void report_started(struct pass *p) {
 
         log_info("migration Job started", LOG_STR("job", run->job_name),
                  LOG_INT("run", run->number));
-        post(p, false, "MigrationStarted", "JobCreated",
-             arena_printf(&p->arena, "Created migration Job %s", run->job_name), run->job_uid);
+        post(p, &(struct event){
+                        .reason = "MigrationStarted",
+                        .action = "JobCreated",
+                        .note = arena_printf(&p->arena, "Created migration Job %s", run->job_name),
+                        .key = run->job_uid,
+                });
 }
 
 /* The ledger has a final outcome that it had not before. */
@@ -69,14 +61,21 @@ static void report_outcome(struct pass *p) {
         log_info("run ended", LOG_STR("job", run->job_name), LOG_INT("run", run->number),
                  LOG_STR("result", run_result_name(run->result)), LOG_STR("reason", run->reason));
         if (run->result == RUN_SUCCEEDED)
-                post(p, false, "MigrationSucceeded", "JobSucceeded", note, run->job_uid);
+                post(p, &(struct event){ .reason = "MigrationSucceeded",
+                                         .action = "JobSucceeded",
+                                         .note = note,
+                                         .key = run->job_uid });
         if (run->result == RUN_FAILED || run->result == RUN_LOST)
-                post(p, true, "MigrationFailed", "JobFailed", note, run->job_uid);
-        if (p->deps->on_outcome &&
+                post(p, &(struct event){ .warning = true,
+                                         .reason = "MigrationFailed",
+                                         .action = "JobFailed",
+                                         .note = note,
+                                         .key = run->job_uid });
+        if (p->deps->hooks.outcome &&
             clock_parse_time(run->started_at, strlen(run->started_at), &start_us) &&
             clock_parse_time(run->finished_at, strlen(run->finished_at), &end_us))
-                p->deps->on_outcome(p->deps->on_outcome_ctx, (int)run->result,
-                                    (double)(end_us - start_us) / 1e6);
+                p->deps->hooks.outcome(p->deps->hooks.ctx, (int)run->result,
+                                       (double)(end_us - start_us) / 1e6);
 }
 
 static void report_running(struct pass *p) {
@@ -87,9 +86,13 @@ static void report_running(struct pass *p) {
 
                 if (strcmp(pod->job_uid, run->job_uid) != 0 || !pod->running)
                         continue;
-                post(p, false, "MigrationInProgress", "JobRunning",
-                     arena_printf(&p->arena, "Migration Job %s is running", run->job_name),
-                     run->job_uid);
+                post(p, &(struct event){
+                                .reason = "MigrationInProgress",
+                                .action = "JobRunning",
+                                .note = arena_printf(&p->arena, "Migration Job %s is running",
+                                                     run->job_name),
+                                .key = run->job_uid,
+                        });
                 return;
         }
 }
@@ -102,8 +105,12 @@ int report_after_write(struct pass *p, const struct report_before *before, int r
                 return r;
         missing = secret_missing(p->object);
         if (missing && !before->secret_missing)
-                post(p, true, "SecretNotFound", "SecretMissing", missing->message,
-                     missing->last_transition_time);
+                post(p, &(struct event){ .warning = true,
+                                         .repeats = true,
+                                         .reason = "SecretNotFound",
+                                         .action = "SecretMissing",
+                                         .note = missing->message,
+                                         .key = missing->last_transition_time });
         if (run->result != before->result && run_result_is_final(run->result))
                 report_outcome(p);
         if (run->result == RUN_RUNNING)

@@ -71,15 +71,33 @@ static const char *event_namespace(const struct event *event) {
         return event->regarding.namespace_[0] ? event->regarding.namespace_ : "default";
 }
 
-void event_write(const struct event *event, const struct event_reporter *reporter, int64_t wall_us,
-                 struct strbuf *out) {
+static void write_series(struct json_writer *w, const struct event_when *when) {
+        char time[CLOCK_MICRO_TIME_SIZE];
+
+        clock_format_micro_time(when->last_us, time);
+        json_kv_object(w, "series");
+        json_kv_int(w, "count", when->count);
+        json_kv_string(w, "lastObservedTime", time);
+        json_end_object(w);
+}
+
+void event_write_series(const struct event_when *when, struct strbuf *out) {
+        struct json_writer w = JSON_WRITER_INIT(out);
+
+        json_object(&w);
+        write_series(&w, when);
+        json_end_object(&w);
+}
+
+void event_write(const struct event *event, const struct event_reporter *reporter,
+                 const struct event_when *when, struct strbuf *out) {
         struct json_writer w = JSON_WRITER_INIT(out);
         const struct event_regarding *regarding = &event->regarding;
         char name[EVENT_NAME_SIZE];
         char time[CLOCK_MICRO_TIME_SIZE];
 
         event_name(event, name);
-        clock_format_micro_time(wall_us, time);
+        clock_format_micro_time(when->first_us, time);
         json_object(&w);
         json_kv_string(&w, "apiVersion", "events.k8s.io/v1");
         json_kv_string(&w, "kind", "Event");
@@ -88,6 +106,8 @@ void event_write(const struct event *event, const struct event_reporter *reporte
         json_kv_string(&w, "namespace", event_namespace(event));
         json_end_object(&w);
         json_kv_string(&w, "eventTime", time);
+        if (when->count >= 2)
+                write_series(&w, when);
         json_kv_string(&w, "reportingController", reporter->controller);
         write_cut(&w, "reportingInstance", reporter->instance, EVENT_TEXT_MAX);
         json_kv_string(&w, "type", event->warning ? "Warning" : "Normal");
@@ -105,8 +125,22 @@ void event_write(const struct event *event, const struct event_reporter *reporte
         json_end_object(&w);
 }
 
-/* Outcomes become faults: no caller does anything about them. */
-static int event_judge(int r, const struct kube_response *response, struct fault *f) {
+/* Whether the same request may do later. */
+static bool may_pass_later(int r, int http) {
+        static const int codes[] = { 0, 401, 429, 502, 503, 504 };
+
+        if (r == KUBE_E_EXPIRED_WRITE || r == KUBE_E_STOPPED)
+                return true;
+        if (r != -FAULT_IO && r != -FAULT_DENIED)
+                return false;
+        for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+                if (http == codes[i])
+                        return true;
+        return false;
+}
+
+/* Outcomes become faults: nobody does anything about them. */
+static int judge(int r, const struct kube_response *response, struct fault *f) {
         enum fault_kind kind;
 
         if (r == KUBE_E_CONFLICT)
@@ -125,32 +159,81 @@ static int event_judge(int r, const struct kube_response *response, struct fault
         return -(int)kind;
 }
 
+/* The request's texts, which it borrows. */
+struct texts {
+        struct strbuf path, query, body;
+};
+
+static void texts_done(struct texts *t) {
+        strbuf_done(&t->path);
+        strbuf_done(&t->query);
+        strbuf_done(&t->body);
+}
+
+static int write_request(const struct event *event, const struct event_reporter *reporter,
+                         const struct event_when *when, bool patch, struct texts *t,
+                         struct fault *f) {
+        char name[EVENT_NAME_SIZE];
+        int r;
+
+        strbuf_str(&t->path, "/apis/events.k8s.io/v1/namespaces/");
+        strbuf_url(&t->path, event_namespace(event));
+        strbuf_str(&t->path, "/events");
+        if (patch) {
+                event_name(event, name);
+                strbuf_char(&t->path, '/');
+                strbuf_url(&t->path, name);
+                event_write_series(when, &t->body);
+        } else {
+                event_write(event, reporter, when, &t->body);
+        }
+        strbuf_str(&t->query, "fieldManager=");
+        strbuf_url(&t->query, reporter->field_manager);
+        r = strbuf_check(&t->path, f);
+        if (!r)
+                r = strbuf_check(&t->query, f);
+        return r ? r : strbuf_check(&t->body, f);
+}
+
+/* Return: like kube_request. */
+static int exchange(const struct kube *k, const struct event *event,
+                    const struct event_reporter *reporter, const struct event_when *when,
+                    bool patch, int64_t timeout_ms, struct kube_response *response,
+                    struct fault *f) {
+        CLEANUP(texts_done)
+        struct texts t = { STRBUF_INIT(1024), STRBUF_INIT(1024), STRBUF_INIT(BODY_MAX) };
+        struct kube_request request = { .method = patch ? KUBE_PATCH : KUBE_POST,
+                                        .content_type = patch ? KUBE_MERGE_PATCH : NULL,
+                                        .timeout_ms = timeout_ms };
+        int r = write_request(event, reporter, when, patch, &t, f);
+
+        if (r)
+                return r;
+        request.path = t.path.ptr;
+        request.query = t.query.ptr;
+        request.body = t.body.ptr;
+        request.body_len = t.body.len;
+        return kube_request(k, &request, response, f);
+}
+
+int event_send(const struct kube *k, const struct event *event,
+               const struct event_reporter *reporter, const struct event_when *when, bool patch,
+               int64_t timeout_ms, struct fault *f) {
+        CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
+        int r = exchange(k, event, reporter, when, patch, timeout_ms, &response, f);
+
+        if (may_pass_later(r, response.http) || (patch && r == KUBE_E_CONFLICT))
+                return EVENT_E_LATER;
+        if (patch && r == KUBE_E_NOT_FOUND)
+                return EVENT_E_GONE;
+        return fault_wrap(f, judge(r, &response, f), "event %s", event->reason);
+}
+
 int event_post(const struct kube *k, const struct event *event,
                const struct event_reporter *reporter, int64_t wall_us, struct fault *f) {
         CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
-        CLEANUP(strbuf_done) struct strbuf path = STRBUF_INIT(1024);
-        CLEANUP(strbuf_done) struct strbuf query = STRBUF_INIT(1024);
-        CLEANUP(strbuf_done) struct strbuf body = STRBUF_INIT(BODY_MAX);
-        struct kube_request request = { .method = KUBE_POST, .timeout_ms = TIMEOUT_MS };
-        int r;
+        const struct event_when when = { .first_us = wall_us };
+        int r = exchange(k, event, reporter, &when, false, TIMEOUT_MS, &response, f);
 
-        strbuf_str(&path, "/apis/events.k8s.io/v1/namespaces/");
-        strbuf_url(&path, event_namespace(event));
-        strbuf_str(&path, "/events");
-        strbuf_str(&query, "fieldManager=");
-        strbuf_url(&query, reporter->field_manager);
-        event_write(event, reporter, wall_us, &body);
-        r = strbuf_check(&path, f);
-        if (!r)
-                r = strbuf_check(&query, f);
-        if (!r)
-                r = strbuf_check(&body, f);
-        if (r)
-                return fault_wrap(f, r, "event %s", event->reason);
-        request.path = path.ptr;
-        request.query = query.ptr;
-        request.body = body.ptr;
-        request.body_len = body.len;
-        r = event_judge(kube_request(k, &request, &response, f), &response, f);
-        return fault_wrap(f, r, "event %s", event->reason);
+        return fault_wrap(f, judge(r, &response, f), "event %s", event->reason);
 }

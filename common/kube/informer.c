@@ -88,6 +88,7 @@ void informer_stop(struct informer *in) {
 static void note_health(struct informer *in, bool heard) {
         const struct watch *w = &in->watch;
         struct informer_health *health = &in->health;
+        int64_t now_ms = clock_mono_ms(in->clock);
 
         (void)pthread_mutex_lock(&in->mutex);
         health->synced = w->listed;
@@ -95,8 +96,9 @@ static void note_health(struct informer *in, bool heard) {
         health->watches = w->watches;
         health->events = w->events;
         health->failures = w->failures;
+        health->last_turn_ms = now_ms;
         if (heard)
-                health->last_byte_ms = clock_mono_ms(in->clock);
+                health->last_byte_ms = now_ms;
         (void)pthread_mutex_unlock(&in->mutex);
 }
 
@@ -149,6 +151,7 @@ static void informer_step(struct informer *in) {
         int r = watch_next(&in->watch, clock_mono_ms(in->clock), in->random->u32(in->random->ctx),
                            &step, &f);
 
+        note_health(in, false);
         if (r || step.action == WATCH_WAIT) {
                 (void)stopper_wait(&in->stopper, r ? NOMEM_WAIT_MS : step.wait_ms);
                 return;

@@ -69,6 +69,9 @@ void informer_stop(struct informer *informer);
 struct informer_health {
         bool synced;          /* a list has been completed */
         int64_t last_byte_ms; /* monotonic: when the server was last heard of; 0: never */
+        int64_t last_turn_ms; /* likewise: when the thread last began a request or a wait, or took
+                                 in bytes; the longest of these, a silent watch, ends after 11 min
+                               */
         uint64_t lists;       /* lists begun */
         uint64_t watches;     /* watch requests sent */
         uint64_t events;      /* objects handed to the handler, and deletions */

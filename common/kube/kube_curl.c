@@ -162,6 +162,7 @@ static int transfer_run(struct kube_transfer *t) {
                 r = refresh_all(c, t->fault);
                 if (r)
                         return r;
+                t->number = number;
                 r = kube_transfer_try(t, left_ms, &attempt.connection_lost);
                 if (r > 0)
                         return r;

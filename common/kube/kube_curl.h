@@ -35,6 +35,7 @@ struct kube_observation {
         const char *path; /* as in the request */
         const char *host; /* "10.96.0.1:443" */
         int http;         /* 0: no answer came */
+        unsigned number;  /* of the try, from 1 */
         int64_t duration_us;
         bool stream; /* the duration of a watch is no latency */
 };

@@ -318,6 +318,7 @@ static void transfer_note(struct kube_transfer *t) {
                                                     .path = t->request->path,
                                                     .host = c->opts.config->server + 8,
                                                     .http = (int)http,
+                                                    .number = t->number,
                                                     .duration_us = duration_us,
                                                     .stream = t->on_bytes != NULL };
 

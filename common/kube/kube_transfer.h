@@ -19,6 +19,7 @@ struct kube_transfer {
         struct kube_response *response;
         kube_on_bytes on_bytes; /* NULL: the answer is read whole */
         void *on_bytes_ctx;
+        unsigned number;         /* of the try, from 1 */
         int64_t idle_timeout_ms; /* of a stream */
         int64_t last_byte_ms;
         size_t body_sent; /* of the request's body */

@@ -33,7 +33,7 @@ START_TEST(writes_an_event) {
         CLEANUP(strbuf_done) struct strbuf out = STRBUF_INIT(SIZE_MAX);
         const struct event event = an_event();
 
-        event_write(&event, &reporter, 1700000000123456, &out);
+        event_write(&event, &reporter, &(struct event_when){ .first_us = 1700000000123456 }, &out);
         ck_assert_str_eq(strbuf_text(&out),
                          "{\"apiVersion\":\"events.k8s.io/v1\",\"kind\":\"Event\",\"metadata\":"
                          "{\"name\":\"a.b.2e2e85efddddca9c\",\"namespace\":\"ns\"},"
@@ -121,7 +121,7 @@ START_TEST(cuts_the_note_between_characters) {
                 strbuf_char(&text, 'a');
         strbuf_str(&text, note->tail);
         event.note = strbuf_text(&text);
-        event_write(&event, &reporter, 0, &out);
+        event_write(&event, &reporter, &(struct event_when){ 0 }, &out);
         ck_assert_int_eq(json_parse(out.ptr, out.len, &tree, &f), 0);
         ck_assert_msg(strlen(json_string_at(tree, "note")) == note->len, "%s: %zu", note->name,
                       strlen(json_string_at(tree, "note")));
@@ -138,7 +138,7 @@ START_TEST(cuts_the_instance) {
 
         memset(instance, 'p', sizeof(instance) - 1);
         instance[199] = '\0';
-        event_write(&event, &who, 0, &out);
+        event_write(&event, &who, &(struct event_when){ 0 }, &out);
         ck_assert_int_eq(json_parse(out.ptr, out.len, &tree, &f), 0);
         ck_assert_uint_eq(strlen(json_string_at(tree, "reportingInstance")), 128);
 }
@@ -183,6 +183,69 @@ START_TEST(posts_an_event) {
 }
 END_TEST
 
+struct attempt {
+        const char *name;
+        bool patch;
+        int http;
+        const char *json;
+        int result;
+};
+
+static const struct attempt attempts[] = {
+        { "made", false, 201, "{}", 0 },
+        { "there already", false, 409, "{\"kind\":\"Status\"}", 0 },
+        { "the namespace has gone", false, 404, "{\"kind\":\"Status\"}", 0 },
+        { "not accepted", false, 422, "{\"kind\":\"Status\"}", -FAULT_INVALID },
+        { "a right is missing", false, 403, "{\"kind\":\"Status\"}", -FAULT_DENIED },
+        { "an admission webhook fails", false, 500, "{\"kind\":\"Status\"}", -FAULT_IO },
+        { "too many requests", false, 429, "{\"kind\":\"Status\"}", EVENT_E_LATER },
+        { "no backend", false, 503, "{\"kind\":\"Status\"}", EVENT_E_LATER },
+        { "a token that is too old", false, 401, "{\"kind\":\"Status\"}", EVENT_E_LATER },
+        { "counted up", true, 200, "{}", 0 },
+        { "gone, to be made anew", true, 404, "{\"kind\":\"Status\"}", EVENT_E_GONE },
+        { "in conflict", true, 409, "{\"kind\":\"Status\"}", EVENT_E_LATER },
+};
+
+START_TEST(sends_an_event) {
+        CLEANUP(fake_kube_free_p) struct fake_kube *fake = fake_kube_new();
+        const struct kube k = fake_kube_client(fake);
+        const struct attempt *a = &attempts[_i];
+        const struct event event = an_event();
+        const struct event_when when = { .first_us = 1, .last_us = 1700000000123456, .count = 3 };
+        struct fault f = FAULT_INIT;
+        int r;
+
+        fake_kube_on(fake, EVENTS, a->http, a->json);
+        fake_kube_on(fake, "PATCH /apis/events.k8s.io/v1/namespaces/ns/events/a.b.2e2e85efddddca9c",
+                     a->http, a->json);
+        r = event_send(&k, &event, &reporter, &when, a->patch, 1000, &f);
+        ck_assert_msg(r == a->result, "%s: %d %s", a->name, r, f.text);
+        ck_assert_ptr_nonnull(strstr(fake_kube_at(fake, 0)->body,
+                                     "\"series\":{\"count\":3,\"lastObservedTime\":"
+                                     "\"2023-11-14T22:13:20.123456Z\"}"));
+        ck_assert_str_eq(fake_kube_at(fake, 0)->content_type, a->patch ? KUBE_MERGE_PATCH : "");
+}
+END_TEST
+
+START_TEST(no_answer_is_no_refusal) {
+        CLEANUP(fake_kube_free_p) struct fake_kube *fake = fake_kube_new();
+        const struct kube k = fake_kube_client(fake);
+        const struct event event = an_event();
+        const struct event_when when = { .first_us = 1 };
+
+        fake_kube_on_failure(fake, EVENTS, -FAULT_IO);
+        ck_assert_int_eq(event_send(&k, &event, &reporter, &when, false, 1000, NULL),
+                         EVENT_E_LATER);
+        fake_kube_off(fake, EVENTS);
+        fake_kube_on_failure(fake, EVENTS, KUBE_E_EXPIRED_WRITE);
+        ck_assert_int_eq(event_send(&k, &event, &reporter, &when, false, 1000, NULL),
+                         EVENT_E_LATER);
+        kube_interrupt(&k);
+        ck_assert_int_eq(event_send(&k, &event, &reporter, &when, false, 1000, NULL),
+                         EVENT_E_LATER);
+}
+END_TEST
+
 START_TEST(does_not_mind_being_stopped) {
         CLEANUP(fake_kube_free_p) struct fake_kube *fake = fake_kube_new();
         const struct kube k = fake_kube_client(fake);
@@ -222,6 +285,8 @@ int main(void) {
         tcase_add_loop_test(tc, cuts_the_note_between_characters, 0, COUNT(notes));
         tcase_add_test(tc, cuts_the_instance);
         tcase_add_loop_test(tc, posts_an_event, 0, COUNT(answers));
+        tcase_add_loop_test(tc, sends_an_event, 0, COUNT(attempts));
+        tcase_add_test(tc, no_answer_is_no_refusal);
         tcase_add_test(tc, does_not_mind_being_stopped);
         tcase_add_test(tc, reports_objects_without_a_namespace_in_default);
         suite_add_tcase(suite, tc);

@@ -94,10 +94,10 @@ static struct cache_view look(const char *key) {
 }
 
 static size_t count_of(enum cache_kind kind) {
-        size_t kinds[CACHE_KINDS], states[CACHE_STATES];
+        struct cache_counts counts;
 
-        cache_count(cache, kinds, states);
-        return kinds[kind];
+        cache_count(cache, &counts);
+        return counts.kinds[kind];
 }
 
 START_TEST(what_is_kept_of_an_object) {
@@ -282,30 +282,61 @@ START_TEST(jobs_and_pods_meet_under_the_key) {
 END_TEST
 
 START_TEST(what_is_done_keeps_no_text) {
+        const struct cache_finding finding = { .state = 7, .settled = true };
+        struct cache_counts counts;
         struct cache_view view;
-        size_t kinds[CACHE_KINDS], states[CACHE_STATES];
 
         ck_assert(put("a", "u", "5"));
-        cache_note(cache, "ns/a", "4", 7, true); /* of an older look: does not count */
+        cache_note(cache, "ns/a", "4", &finding); /* of an older look: does not count */
         view = look("ns/a");
         ck_assert(!view.settled);
         cache_view_done(&view);
-        cache_note(cache, "ns/a", "5", 7, true);
+        cache_note(cache, "ns/a", "5", &finding);
         view = look("ns/a");
         ck_assert(view.settled && view.has_object && !view.text);
         cache_view_done(&view);
-        cache_count(cache, kinds, states);
-        ck_assert_uint_eq(states[7], 1);
-        ck_assert_uint_eq(states[0], 0);
+        cache_count(cache, &counts);
+        ck_assert_uint_eq(counts.states[7], 1);
+        ck_assert_uint_eq(counts.states[0], 0);
         ck_assert(put("a", "u", "6"));
         view = look("ns/a");
         ck_assert(!view.settled && view.text);
         cache_view_done(&view);
-        cache_count(cache, kinds, states);
-        ck_assert_uint_eq(states[7], 1); /* its state until the next look */
+        cache_count(cache, &counts);
+        ck_assert_uint_eq(counts.states[7], 1); /* its state until the next look */
         take_away(CACHE_OBJECT, object_json("a", "u", "7"));
-        cache_count(cache, kinds, states);
-        ck_assert_uint_eq(states[7], 0);
+        cache_count(cache, &counts);
+        ck_assert_uint_eq(counts.states[7], 0);
+}
+END_TEST
+
+static void note_run(const char *key, int64_t since_s) {
+        const struct cache_finding finding = { .state = 6, .run_since_s = since_s };
+
+        cache_note(cache, key, "5", &finding);
+}
+
+static int64_t oldest_run(void) {
+        struct cache_counts counts;
+
+        cache_count(cache, &counts);
+        return counts.oldest_run_s;
+}
+
+START_TEST(the_oldest_run_is_known) {
+        ck_assert(put("a", "ua", "5"));
+        ck_assert(put("b", "ub", "5"));
+        ck_assert(put("c", "uc", "5"));
+        ck_assert_int_eq(oldest_run(), 0);
+        note_run("ns/a", 200);
+        note_run("ns/b", 100);
+        ck_assert_int_eq(oldest_run(), 100);
+        ck_assert(put("b", "ub", "6"));
+        ck_assert_int_eq(oldest_run(), 100); /* until the next look */
+        take_away(CACHE_OBJECT, object_json("b", "ub", "7"));
+        ck_assert_int_eq(oldest_run(), 200);
+        note_run("ns/a", 0);
+        ck_assert_int_eq(oldest_run(), 0);
 }
 END_TEST
 
@@ -381,6 +412,7 @@ int main(void) {
         tcase_add_test(tcase, but_not_against_what_was_learned_since_it_began);
         tcase_add_test(tcase, jobs_and_pods_meet_under_the_key);
         tcase_add_test(tcase, what_is_done_keeps_no_text);
+        tcase_add_test(tcase, the_oldest_run_is_known);
         tcase_add_test(tcase, garbage_is_refused);
         tcase_add_test(tcase, out_of_memory);
         srunner_run_all(runner, CK_NORMAL);

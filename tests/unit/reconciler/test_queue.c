@@ -22,13 +22,19 @@ static void teardown(void) {
         queue_free(q);
 }
 
-static void add(const char *key, enum queue_priority priority, int64_t due_ms) {
-        ck_assert_int_eq(queue_add(q, key, priority, due_ms, NULL), 0);
+static void add(const char *key, enum queue_priority priority, int64_t due_us) {
+        ck_assert_int_eq(queue_add(q, key, priority, 0, due_us, NULL), 0);
 }
 
-static void expect(int64_t now_ms, const char *key) {
-        int64_t next_ms;
-        const char *got = queue_next(q, now_ms, &next_ms);
+static size_t depth(void) {
+        const struct queue_stats stats = queue_read_stats(q);
+
+        return stats.depth[QUEUE_FRESH] + stats.depth[QUEUE_LOW];
+}
+
+static void expect(int64_t now_us, const char *key) {
+        int64_t us;
+        const char *got = queue_next(q, now_us, &us);
 
         if (!key)
                 ck_assert_msg(!got, "got %s", got);
@@ -40,7 +46,7 @@ START_TEST(keys_come_in_the_order_of_their_adding) {
         add("a", QUEUE_FRESH, 0);
         add("b", QUEUE_FRESH, 0);
         add("a", QUEUE_FRESH, 0);
-        ck_assert_uint_eq(queue_depth(q), 2);
+        ck_assert_uint_eq(depth(), 2);
         expect(1, "a");
         expect(1, "b");
         expect(1, NULL);
@@ -65,27 +71,27 @@ START_TEST(a_key_is_worked_on_by_one_at_a_time) {
         add("a", QUEUE_FRESH, 0);
         add("a", QUEUE_FRESH, 0);
         expect(1, NULL);
-        queue_done(q, "a");
+        queue_done(q, "a", 0);
         expect(1, "a");
-        queue_done(q, "a");
+        queue_done(q, "a", 0);
         expect(1, NULL);
 }
 END_TEST
 
 START_TEST(a_delay_is_kept_and_the_earliest_wins) {
-        int64_t next_ms;
+        int64_t next_us;
 
         add("a", QUEUE_FRESH, 100);
         add("a", QUEUE_FRESH, 200);
-        ck_assert_ptr_null(queue_next(q, 99, &next_ms));
-        ck_assert_int_eq(next_ms, 100);
+        ck_assert_ptr_null(queue_next(q, 99, &next_us));
+        ck_assert_int_eq(next_us, 100);
         add("a", QUEUE_FRESH, 50);
-        ck_assert_ptr_null(queue_next(q, 49, &next_ms));
-        ck_assert_int_eq(next_ms, 50);
+        ck_assert_ptr_null(queue_next(q, 49, &next_us));
+        ck_assert_int_eq(next_us, 50);
         expect(50, "a");
-        queue_done(q, "a");
-        ck_assert_ptr_null(queue_next(q, 1000, &next_ms));
-        ck_assert_int_eq(next_ms, INT64_MAX);
+        queue_done(q, "a", 0);
+        ck_assert_ptr_null(queue_next(q, 1000, &next_us));
+        ck_assert_int_eq(next_us, INT64_MAX);
 }
 END_TEST
 
@@ -93,19 +99,19 @@ START_TEST(an_add_at_once_overtakes_a_delay) {
         add("a", QUEUE_FRESH, 100);
         add("a", QUEUE_FRESH, 0);
         expect(1, "a");
-        queue_done(q, "a");
+        queue_done(q, "a", 0);
         expect(200, NULL);
 }
 END_TEST
 
 START_TEST(a_delay_given_meanwhile_counts_from_the_end) {
-        int64_t next_ms;
+        int64_t next_us;
 
         add("a", QUEUE_FRESH, 0);
         expect(1, "a");
         add("a", QUEUE_FRESH, 500);
-        ck_assert_ptr_null(queue_next(q, 600, &next_ms));
-        queue_done(q, "a");
+        ck_assert_ptr_null(queue_next(q, 600, &next_us));
+        queue_done(q, "a", 0);
         expect(600, "a");
 }
 END_TEST
@@ -117,27 +123,130 @@ START_TEST(many_delays_come_in_their_order) {
                 (void)snprintf(key, sizeof(key), "k%d", i);
                 add(key, QUEUE_FRESH, 1 + (i * 7919) % 1000);
         }
-        for (int64_t now_ms = 1; now_ms <= 1000; now_ms++) {
-                int64_t next_ms;
-                const char *got = queue_next(q, now_ms, &next_ms);
+        for (int64_t now_us = 1; now_us <= 1000; now_us++) {
+                int64_t next_us;
+                const char *got = queue_next(q, now_us, &next_us);
 
                 ck_assert_ptr_nonnull(got);
-                ck_assert_int_eq(1 + (atoi(got + 1) * 7919) % 1000, now_ms);
-                queue_done(q, got);
+                ck_assert_int_eq(1 + (atoi(got + 1) * 7919) % 1000, now_us);
+                queue_done(q, got, now_us);
         }
 }
 END_TEST
+
+static const int64_t second = 1000000;
 
 START_TEST(failures_are_counted_a_key) {
         add("a", QUEUE_FRESH, 0);
         add("b", QUEUE_FRESH, 0);
         expect(1, "a");
         expect(1, "b");
-        ck_assert_uint_eq(queue_failed(q, "a"), 1);
-        ck_assert_uint_eq(queue_failed(q, "a"), 2);
-        ck_assert_uint_eq(queue_failed(q, "b"), 1);
+        ck_assert_int_eq(queue_failed_ms(q, "a", 1, 0), 5);
+        ck_assert_int_eq(queue_failed_ms(q, "a", 1, 0), 10);
+        ck_assert_int_eq(queue_failed_ms(q, "b", 1, 0), 5);
         queue_forget(q, "a");
-        ck_assert_uint_eq(queue_failed(q, "a"), 1);
+        ck_assert_int_eq(queue_failed_ms(q, "a", 1, 0), 5);
+        ck_assert_uint_eq(queue_read_stats(q).retries, 4);
+}
+END_TEST
+
+START_TEST(all_keys_together_fail_ten_times_a_second) {
+        char key[16];
+
+        for (int i = 0; i < 300; i++) {
+                int64_t delay_ms;
+
+                (void)snprintf(key, sizeof(key), "k%d", i);
+                add(key, QUEUE_FRESH, 0);
+                expect(0, key);
+                delay_ms = queue_failed_ms(q, key, 0, 0);
+                /* The first hundred are free: theirs is their own delay. */
+                ck_assert_msg(delay_ms == (i < 100 ? 5 : (i - 99) * 100), "%d: %d", i,
+                              (int)delay_ms);
+        }
+        /* 20 s later the debt of 200 is paid, 10 s after that the whole hundred is free again. */
+        ck_assert_int_eq(queue_failed_ms(q, "k0", 20 * second, 0), 100);
+        for (int i = 1; i <= 100; i++) {
+                (void)snprintf(key, sizeof(key), "k%d", i);
+                ck_assert_int_eq(queue_failed_ms(q, key, 31 * second, 0), 10);
+        }
+        ck_assert_int_eq(queue_failed_ms(q, "k101", 31 * second, 0), 100);
+}
+END_TEST
+
+START_TEST(a_key_that_fails_often_waits_longer_than_its_share) {
+        add("a", QUEUE_FRESH, 0);
+        expect(0, "a");
+        for (int i = 0; i < 16; i++)
+                (void)queue_failed_ms(q, "a", 0, 0);
+        ck_assert_int_eq(queue_failed_ms(q, "a", 0, 0), 300000);
+}
+END_TEST
+
+START_TEST(success_forgets_and_a_failing_key_is_remembered) {
+        add("a", QUEUE_FRESH, 0);
+        expect(1, "a");
+        ck_assert_int_eq(queue_failed_ms(q, "a", 1, 0), 5);
+        queue_done(q, "a", 1);
+        add("a", QUEUE_FRESH, 0);
+        expect(2, "a");
+        ck_assert_int_eq(queue_failed_ms(q, "a", 2, 0), 10);
+        queue_forget(q, "a");
+        queue_done(q, "a", 2);
+        add("a", QUEUE_FRESH, 0);
+        expect(3, "a");
+        ck_assert_int_eq(queue_failed_ms(q, "a", 3, 0), 5);
+}
+END_TEST
+
+START_TEST(a_key_added_while_worked_on_is_fresh) {
+        add("a", QUEUE_LOW, 0);
+        add("b", QUEUE_LOW, 0);
+        expect(1, "a");
+        add("a", QUEUE_LOW, 0);
+        queue_done(q, "a", 0);
+        expect(1, "a");
+}
+END_TEST
+
+START_TEST(a_key_knows_since_when_it_is_due) {
+        int64_t us;
+
+        ck_assert_int_eq(queue_add(q, "a", QUEUE_FRESH, 10, 10, NULL), 0);
+        ck_assert_int_eq(queue_add(q, "b", QUEUE_FRESH, 10, 50, NULL), 0);
+        ck_assert_int_eq(queue_add(q, "a", QUEUE_FRESH, 20, 20, NULL), 0);
+        ck_assert_str_eq(queue_next(q, 70, &us), "a");
+        ck_assert_int_eq(us, 10);
+        ck_assert_str_eq(queue_next(q, 70, &us), "b");
+        ck_assert_int_eq(us, 50);
+        ck_assert_int_eq(queue_add(q, "a", QUEUE_FRESH, 80, 80, NULL), 0);
+        queue_done(q, "a", 90);
+        ck_assert_str_eq(queue_next(q, 95, &us), "a");
+        ck_assert_int_eq(us, 90);
+}
+END_TEST
+
+START_TEST(depth_and_adds_are_counted) {
+        struct queue_stats stats;
+
+        add("a", QUEUE_LOW, 0);
+        add("b", QUEUE_LOW, 0);
+        add("b", QUEUE_LOW, 0);
+        add("c", QUEUE_FRESH, 0);
+        add("d", QUEUE_FRESH, 100);
+        add("a", QUEUE_FRESH, 0);
+        stats = queue_read_stats(q);
+        ck_assert_uint_eq(stats.depth[QUEUE_FRESH], 2);
+        ck_assert_uint_eq(stats.depth[QUEUE_LOW], 1);
+        ck_assert_uint_eq(stats.adds, 3);
+        expect(100, "c");
+        add("c", QUEUE_FRESH, 0);
+        add("c", QUEUE_FRESH, 0);
+        ck_assert_uint_eq(queue_read_stats(q).adds, 4); /* d */
+        queue_done(q, "c", 100);
+        stats = queue_read_stats(q);
+        ck_assert_uint_eq(stats.adds, 5);
+        ck_assert_uint_eq(stats.depth[QUEUE_FRESH], 3);
 }
 END_TEST
 
@@ -169,9 +278,10 @@ struct crowd {
 
 static void *work(void *ctx) {
         struct crowd *crowd = ctx;
+        int64_t waited_us;
         char *key;
 
-        while ((key = work_queue_take(crowd->queue))) {
+        while ((key = work_queue_take(crowd->queue, &waited_us))) {
                 int i = atoi(key);
 
                 if (atomic_fetch_add(&crowd->busy[i], 1) != 0)
@@ -230,6 +340,12 @@ int main(void) {
         tcase_add_test(tcase, a_delay_given_meanwhile_counts_from_the_end);
         tcase_add_test(tcase, many_delays_come_in_their_order);
         tcase_add_test(tcase, failures_are_counted_a_key);
+        tcase_add_test(tcase, all_keys_together_fail_ten_times_a_second);
+        tcase_add_test(tcase, a_key_that_fails_often_waits_longer_than_its_share);
+        tcase_add_test(tcase, success_forgets_and_a_failing_key_is_remembered);
+        tcase_add_test(tcase, a_key_added_while_worked_on_is_fresh);
+        tcase_add_test(tcase, a_key_knows_since_when_it_is_due);
+        tcase_add_test(tcase, depth_and_adds_are_counted);
         tcase_add_test(tcase, the_backoff_doubles_to_five_minutes);
         tcase_add_test(tcase, no_key_is_lost_and_none_is_shared);
         srunner_run_all(runner, CK_NORMAL);
