@@ -185,6 +185,16 @@ static bool is_buried(const struct cache *c, const char *uid) {
         return tombstone != NULL;
 }
 
+static void unbury(struct cache *c, const char *uid) {
+        struct tombstone *tombstone;
+
+        HASH_FIND_STR(c->tombstones, uid, tombstone);
+        if (!tombstone)
+                return;
+        HASH_DEL(c->tombstones, tombstone);
+        free(tombstone);
+}
+
 static void bury(struct cache *c, const char *uid) {
         int64_t now_ms = clock_mono_ms(c->clock);
         struct tombstone *tombstone, *tmp;
@@ -433,8 +443,12 @@ static int upsert_locked(struct cache *c, struct news *news, char **ret_key, str
         struct entry *entry;
         int r;
 
-        if (!news->list_mark && is_buried(c, news->uid))
+        /* A watch tells things in their order: after a deletion it brings only what was selected
+         * anew (an object may leave --selector and come back). */
+        if (news->own_write && is_buried(c, news->uid))
                 return 0;
+        if (!news->own_write)
+                unbury(c, news->uid);
         entry = entry_make(c, news->key);
         if (!entry)
                 return fault_set(f, FAULT_NOMEM, "out of memory");

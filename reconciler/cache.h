@@ -6,8 +6,8 @@
  *
  * Newer wins: resourceVersions of one resource compare as decimal numbers (KEP-5504; true in
  * practice before). A deleted UID is remembered for 5 minutes, so that the late answer of an own
- * write does not bring it back. An object that is done keeps no text ("settled"): a finished
- * migration costs a few hundred bytes.
+ * write does not bring it back; what the watch brings back is back. An object that is done keeps no
+ * text ("settled"): a finished migration costs a few hundred bytes.
  *
  * Thread-safe; no lock is held across anything slow.
  */

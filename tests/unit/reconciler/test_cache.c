@@ -187,7 +187,8 @@ START_TEST(a_late_answer_does_not_bring_back_the_dead) {
         learn(object_json("a", "u", "7"));
         ck_assert_uint_eq(count_of(CACHE_OBJECT), 0);
         now_ms += 299000;
-        ck_assert(!put("a", "u", "7"));
+        learn(object_json("a", "u", "7"));
+        ck_assert_uint_eq(count_of(CACHE_OBJECT), 0);
         ck_assert(put("a", "new", "8"));
 }
 END_TEST
@@ -196,6 +197,19 @@ START_TEST(the_deletion_of_an_earlier_one_leaves_the_new) {
         ck_assert(put("a", "u1", "5"));
         ck_assert(put("a", "u2", "6"));
         take_away(CACHE_OBJECT, object_json("a", "u1", "7"));
+        ck_assert_uint_eq(count_of(CACHE_OBJECT), 1);
+}
+END_TEST
+
+/* An object that leaves the selector of the watch is told of as deleted, and may come back. */
+START_TEST(the_watch_brings_back_what_it_took_away) {
+        ck_assert(put("a", "u", "5"));
+        take_away(CACHE_OBJECT, object_json("a", "u", "6"));
+        learn(object_json("a", "u", "7"));
+        ck_assert_uint_eq(count_of(CACHE_OBJECT), 0);
+        ck_assert(put("a", "u", "8"));
+        learn(object_json("a", "u", "9"));
+        ck_assert(!put("a", "u", "9"));
         ck_assert_uint_eq(count_of(CACHE_OBJECT), 1);
 }
 END_TEST
@@ -406,6 +420,7 @@ int main(void) {
         tcase_add_test(tcase, an_own_write_does_not_count_without_numbers);
         tcase_add_test(tcase, a_late_answer_does_not_bring_back_the_dead);
         tcase_add_test(tcase, the_deletion_of_an_earlier_one_leaves_the_new);
+        tcase_add_test(tcase, the_watch_brings_back_what_it_took_away);
         tcase_add_test(tcase, what_a_list_lacks_has_vanished);
         tcase_add_test(tcase, a_list_of_one_namespace_is_that_of_one_namespace);
         tcase_add_test(tcase, the_content_of_a_list_is_the_truth);
