@@ -160,11 +160,22 @@ func (r *reconciler) awaitState(t *testing.T, state string, n int) {
 	})
 }
 
+// namespace makes one in which Pods are admitted.
+func namespace(t *testing.T) string {
+	t.Helper()
+	ns := cluster.Namespace(t)
+	harness.Eventually(t, time.Minute, "the service account", func() error {
+		_, err := cluster.Client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
+		return err
+	})
+	return ns
+}
+
 // finished is the status that a reconciler left when it was done with an upgrade; the keys in it
 // depend on the spec alone.
 func finished(t *testing.T) map[string]any {
 	t.Helper()
-	ns := cluster.Namespace(t)
+	ns := namespace(t)
 	cluster.NewKubelet(t, ns)
 	secret(t, ns)
 	r := harness.StartReconciler(t, cluster.ReconcilerKubeconfig(t, "", nil), "--namespace="+ns)
@@ -221,7 +232,7 @@ func foreign(t *testing.T, ns string, n int) {
 
 func TestFinishedObjects(t *testing.T) {
 	n, others := number(t, "SCALE_OBJECTS", 10000), number(t, "SCALE_FOREIGN", 10000)
-	ns := cluster.Namespace(t)
+	ns := namespace(t)
 	objects := cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(ns)
 	status := finished(t)
 	have := 0
@@ -229,10 +240,6 @@ func TestFinishedObjects(t *testing.T) {
 		finish(t, objects, status, have, count-have)
 		have = count
 		if count == n {
-			harness.Eventually(t, time.Minute, "the service account", func() error {
-				_, err := cluster.Client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
-				return err
-			})
 			foreign(t, ns, others)
 		}
 		begin := time.Now()
@@ -255,7 +262,7 @@ func TestFinishedObjects(t *testing.T) {
 }
 
 func TestLatency(t *testing.T) {
-	ns := cluster.Namespace(t)
+	ns := namespace(t)
 	cluster.NewKubelet(t, ns)
 	secret(t, ns)
 	start(t)
@@ -347,7 +354,7 @@ func watch(t *testing.T, ns string, appeared, completed, ready func(name string)
 
 func TestManyStartTogether(t *testing.T) {
 	n := number(t, "SCALE_STARTED", 500)
-	ns := cluster.Namespace(t)
+	ns := namespace(t)
 	objects := cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(ns)
 	in(t, n, func(i int) error {
 		_, err := objects.Create(t.Context(), upgrade(fmt.Sprint("s", i), "wait"), metav1.CreateOptions{})
