@@ -9,6 +9,7 @@
 #include "common/base/random.h"
 #include "common/json/json_get.h"
 #include "common/json/json_write.h"
+#include "reconciler/owned.h"
 #include "reconciler/secrets.h"
 #include "reconciler/status.h"
 
@@ -361,6 +362,8 @@ static int add_owned_job(struct pass *p, const struct json_span *item, struct fa
 
         if (r)
                 return r;
+        if (*job->controller_uid && !job_record_finished(job))
+                strbuf_printf(&p->busy_uids, "%s\n", job->controller_uid);
         if (strcmp(job->controller_uid, p->object->uid) == 0)
                 return job_list_add(&p->owned_jobs, job, f);
         job_record_free(job);
@@ -413,10 +416,18 @@ static int list_pods(struct pass *p, struct fault *f) {
 }
 
 static int list_owned(struct pass *p, struct fault *f) {
-        int r;
+        const struct dbupgrade *o = p->object;
+        int64_t now_ms = clock_mono_ms(p->deps->clock);
+        int r = 0;
 
         job_list_done(&p->owned_jobs);
-        r = list(p, BATCH_V1, "jobs", "", add_owned_job, f);
+        if (!owned_is_free(p->deps->owned, o->namespace_, o->uid, now_ms)) {
+                strbuf_reset(&p->busy_uids);
+                r = list(p, BATCH_V1, "jobs", "", add_owned_job, f);
+                if (!r && !p->busy_uids.bad)
+                        owned_learn(p->deps->owned, o->namespace_, strbuf_text(&p->busy_uids),
+                                    now_ms);
+        }
         p->in.owned_jobs = r ? NULL : &p->owned_jobs;
         return r;
 }

@@ -11,6 +11,7 @@
 #include "common/api/dbupgrade.h"
 #include "common/base/arena.h"
 #include "common/base/cleanup.h"
+#include "common/base/strbuf.h"
 #include "common/kube/kube.h"
 #include "reconciler/cache.h"
 #include "reconciler/job.h"
@@ -23,6 +24,9 @@ enum {
                             from what the watch will say */
         ACT_E_FORBIDDEN, /* a right is missing; pass.message says which */
 };
+
+/* A UID has 36 characters, a namespace thousands of Jobs at work at most. */
+#define PASS_BUSY_UIDS_MAX (1U << 20)
 
 /* The observation of one pass, and what it owns. */
 struct pass {
@@ -39,6 +43,7 @@ struct pass {
         struct job_record *created;
         struct job_list listed_jobs, owned_jobs;
         struct pod_list listed_pods;
+        struct strbuf busy_uids; /* of those for whom a listed Job is at work, see owned.h */
 
         const char *invalid_message; /* NULL: the spec is valid */
         const char *message;         /* what a step has to say for the status; NULL: nothing */

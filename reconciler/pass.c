@@ -20,6 +20,12 @@
 /* The longest start (all steps once) has 12; each orphan on the way adds three. */
 #define PASS_STEPS_MAX 64
 
+#define PASS_INIT(d, k)                                                                            \
+        {                                                                                          \
+                .deps = (d), .key = (k), .arena = ARENA_INIT(PASS_ARENA_MAX),                      \
+                .busy_uids = STRBUF_INIT(PASS_BUSY_UIDS_MAX)                                       \
+        }
+
 static void pass_done(struct pass *p) {
         dbupgrade_free(p->object);
         job_record_free(p->job);
@@ -27,6 +33,7 @@ static void pass_done(struct pass *p) {
         job_list_done(&p->listed_jobs);
         job_list_done(&p->owned_jobs);
         pod_list_done(&p->listed_pods);
+        strbuf_done(&p->busy_uids);
         cache_view_done(&p->view);
         arena_done(&p->arena);
 }
@@ -406,8 +413,7 @@ static bool is_settled(const struct cache_view *view) {
 
 int pass_run(const struct pass_deps *deps, const char *key, struct pass_result *ret_result,
              struct fault *f) {
-        CLEANUP(pass_done)
-        struct pass p = { .deps = deps, .key = key, .arena = ARENA_INIT(PASS_ARENA_MAX) };
+        CLEANUP(pass_done) struct pass p = PASS_INIT(deps, key);
         int r = cache_look(deps->cache, key, &p.view, f);
 
         if (r)
@@ -436,8 +442,7 @@ static bool says_all(struct pass *p, const struct plan *plan) {
 }
 
 int pass_settle(const struct pass_deps *deps, const char *key, bool *ret_settled, struct fault *f) {
-        CLEANUP(pass_done)
-        struct pass p = { .deps = deps, .key = key, .arena = ARENA_INIT(PASS_ARENA_MAX) };
+        CLEANUP(pass_done) struct pass p = PASS_INIT(deps, key);
         struct plan plan;
         int r = cache_look(deps->cache, key, &p.view, f);
 
