@@ -46,7 +46,9 @@ static int parse(struct options *o, int argc, char **argv, struct fault *f) {
                 { "What to reconcile", "namespace", FLAG_LIST, &o->namespaces, "all",
                   "A namespace to look after; may be given several times.", 0, 0 },
                 { "What to reconcile", "selector", FLAG_STRING, &o->selector, "all",
-                  "A label selector of DBUpgrades.", 0, 0 },
+                  "A label selector of DBUpgrades. One that leaves the selection is left as it stands: "
+                  "its Job runs to its end, and whoever selects it next records the outcome.",
+                  0, 0 },
                 { "What to reconcile", "workers", FLAG_INT, &o->workers, "4",
                   "Objects reconciled at the same time.", 1, 64 },
                 { "Leader election", "leader-elect", FLAG_BOOL, &o->elect, "false",

@@ -252,7 +252,7 @@ func TestFinishedObjects(t *testing.T) {
 		}
 		rss, private := r.memory(t)
 		put(what+": RSS, private dirty", "%.1f MB, %.1f MB", float64(rss)/1000, float64(private)/1000)
-		put("… from exec until all are known", "%v", synced.Round(time.Millisecond))
+		put("… from exec until all are known, CPU time for that", "%v, %v", synced.Round(time.Millisecond), r.CPU(t))
 		requests, cpu := r.metric(t, "rest_client_requests_total", ""), r.CPU(t)
 		time.Sleep(10 * time.Second)
 		put("… requests, CPU time in 10 s without a change", "%.0f, %v",

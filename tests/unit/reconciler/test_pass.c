@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reconciler/pass.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/fault.h"
+#include "common/base/random.h"
+#include "common/base/strbuf.h"
+#include "common/kube/event.h"
+#include "reconciler/cache.h"
+#include "reconciler/owned.h"
+#include "reconciler/secrets.h"
+#include "tests/fake/fake_kube.h"
+
+#define OBJECT_OF(version, status)                                                                 \
+        "{\"metadata\":{\"namespace\":\"ns\",\"name\":\"shop\",\"uid\":\"u\",\"resourceVersion\":" \
+        "\"" version "\",\"generation\":1},\"spec\":{\"migrations\":{\"image\":\"shop:1\"},"       \
+        "\"database\":{\"type\":\"selfHosted\",\"connection\":{\"urlSecretRef\":{\"name\":"        \
+        "\"db\"}}}},\"status\":" status "}"
+
+#define MISSING(since)                                                                             \
+        "{\"observedGeneration\":1,\"conditions\":[{\"type\":\"Degraded\",\"status\":\"True\","    \
+        "\"reason\":\"SecretNotFound\",\"message\":\"no db\",\"lastTransitionTime\":\"" since      \
+        "\"}]}"
+
+#define SECRET "GET /api/v1/namespaces/ns/secrets/db"
+#define STATUS "PATCH /apis/dbupgrade.subbug.learning/v1alpha1/namespaces/ns/dbupgrades/shop/status"
+#define JOBS   "POST /apis/batch/v1/namespaces/ns/jobs"
+
+/* A pass over one object, in front of a scripted server; each answer takes answer_us. */
+struct rig {
+        struct fake_kube *fake;
+        struct kube kube;
+        struct clock clock;
+        struct pass_deps deps;
+        int64_t now_us, answer_us;
+        int64_t timeouts_ms[8]; /* of the requests */
+        size_t requests;
+        struct strbuf events; /* "reason key repeats\n" */
+};
+
+static int64_t mono_us(void *ctx) {
+        return ((struct rig *)ctx)->now_us;
+}
+
+static int64_t wall_us(void *ctx) {
+        return INT64_C(1800000000000000) + ((struct rig *)ctx)->now_us;
+}
+
+static uint32_t no_jitter(void *ctx) {
+        (void)ctx;
+        return 0;
+}
+
+static bool on_request(void *ctx, const struct kube_request *request,
+                       struct kube_response *response, int *ret_result) {
+        struct rig *rig = ctx;
+
+        (void)response;
+        (void)ret_result;
+        ck_assert_uint_lt(rig->requests, 8);
+        rig->timeouts_ms[rig->requests++] = request->timeout_ms;
+        rig->now_us += rig->answer_us;
+        return false;
+}
+
+static void on_event(void *ctx, const struct event *event) {
+        struct rig *rig = ctx;
+
+        ck_assert_str_eq(event->regarding.uid, "u");
+        strbuf_printf(&rig->events, "%s %s %d\n", event->reason, event->key, event->repeats);
+}
+
+static void put(struct rig *rig, const char *json) {
+        CLEANUP(free_p) char *key = NULL;
+
+        ck_assert_int_eq(
+                cache_upsert(rig->deps.cache, CACHE_OBJECT, json, strlen(json), 0, &key, NULL), 0);
+}
+
+static void rig_init(struct rig *rig) {
+        static const struct random random = { .u32 = no_jitter };
+
+        *rig = (struct rig){ .fake = fake_kube_new(), .events = STRBUF_INIT(4096) };
+        rig->kube = fake_kube_client(rig->fake);
+        rig->clock = (struct clock){ .mono_us = mono_us, .wall_us = wall_us, .ctx = rig };
+        fake_kube_set_hook(rig->fake, on_request, rig);
+        rig->deps = (struct pass_deps){
+                .kube = &rig->kube,
+                .clock = &rig->clock,
+                .cache = cache_new(&rig->clock),
+                .secrets = secrets_new(),
+                .owned = owned_new(),
+                .random = &random,
+                .hooks = { .event = on_event, .ctx = rig },
+                .timeout_ms = 120000,
+        };
+        put(rig, OBJECT_OF("1", "{\"observedGeneration\":-1}"));
+}
+
+static void rig_done(struct rig *rig) {
+        cache_free(rig->deps.cache);
+        secrets_free(rig->deps.secrets);
+        owned_free(rig->deps.owned);
+        fake_kube_free(rig->fake);
+        strbuf_done(&rig->events);
+}
+
+START_TEST(a_state_that_was_entered_is_told_of_once) {
+        CLEANUP(rig_done) struct rig rig;
+        struct pass_result result;
+        struct fault f = FAULT_INIT;
+
+        rig_init(&rig);
+        fake_kube_on(rig.fake, SECRET, 404, "{\"kind\":\"Status\"}");
+        fake_kube_on(rig.fake, STATUS, 200, OBJECT_OF("2", MISSING("2027-01-15T08:00:00Z")));
+        ck_assert_int_eq(pass_run(&rig.deps, "ns/shop", &result, &f), 0);
+        ck_assert_int_eq(result.requeue, REQUEUE_SECRET);
+        ck_assert_str_eq(strbuf_text(&rig.events), "SecretNotFound 2027-01-15T08:00:00Z 1\n");
+        /* A second look writes, if only to say what is missing now, but enters nothing. */
+        rig.now_us += 60000000;
+        ck_assert_int_eq(pass_run(&rig.deps, "ns/shop", &result, &f), 0);
+        ck_assert_str_eq(strbuf_text(&rig.events), "SecretNotFound 2027-01-15T08:00:00Z 1\n");
+}
+END_TEST
+
+START_TEST(without_a_status_write_there_is_no_event) {
+        CLEANUP(rig_done) struct rig rig;
+        struct pass_result result;
+        struct fault f = FAULT_INIT;
+
+        rig_init(&rig);
+        fake_kube_on(rig.fake, SECRET, 404, "{\"kind\":\"Status\"}");
+        fake_kube_on(rig.fake, STATUS, 409, "{\"kind\":\"Status\"}");
+        ck_assert_int_eq(pass_run(&rig.deps, "ns/shop", &result, &f), 0);
+        ck_assert_int_eq(result.requeue, REQUEUE_BACKOFF);
+        ck_assert_uint_eq(rig.events.len, 0);
+}
+END_TEST
+
+START_TEST(a_pass_ends_in_its_time_however_slow_the_answers_are) {
+        CLEANUP(rig_done) struct rig rig;
+        struct pass_result result;
+        struct fault f = FAULT_INIT;
+
+        rig_init(&rig);
+        rig.answer_us = 100000000;
+        fake_kube_on(rig.fake, SECRET, 200, "{\"data\":{\"url\":\"eA==\"}}");
+        fake_kube_on(rig.fake, JOBS, 201,
+                     "{\"metadata\":{\"namespace\":\"ns\",\"name\":\"j\",\"uid\":\"j\","
+                     "\"resourceVersion\":\"5\"},\"spec\":{\"suspend\":true}}");
+        ck_assert_int_eq(pass_run(&rig.deps, "ns/shop", &result, &f), -FAULT_IO);
+        ck_assert_ptr_nonnull(strstr(f.text, "the pass took longer than 120 s"));
+        ck_assert_msg(rig.requests == 2, "%s", fake_kube_log(rig.fake));
+        ck_assert_int_eq(rig.timeouts_ms[0], 0);     /* kube_request's own */
+        ck_assert_int_eq(rig.timeouts_ms[1], 20000); /* what is left */
+        ck_assert_uint_eq(rig.events.len, 0);
+}
+END_TEST
+
+START_TEST(an_object_that_is_not_there_costs_nothing) {
+        CLEANUP(rig_done) struct rig rig;
+        struct pass_result result;
+        struct fault f = FAULT_INIT;
+
+        rig_init(&rig);
+        ck_assert_int_eq(pass_run(&rig.deps, "ns/other", &result, &f), 0);
+        ck_assert_int_eq(result.requeue, REQUEUE_NEVER);
+        ck_assert_uint_eq(rig.requests, 0);
+}
+END_TEST
+
+int main(void) {
+        Suite *suite = suite_create("pass");
+        TCase *tcase = tcase_create("pass");
+        SRunner *runner = srunner_create(suite);
+        int failed;
+
+        suite_add_tcase(suite, tcase);
+        tcase_add_test(tcase, a_state_that_was_entered_is_told_of_once);
+        tcase_add_test(tcase, without_a_status_write_there_is_no_event);
+        tcase_add_test(tcase, a_pass_ends_in_its_time_however_slow_the_answers_are);
+        tcase_add_test(tcase, an_object_that_is_not_there_costs_nothing);
+        srunner_run_all(runner, CK_NORMAL);
+        failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
