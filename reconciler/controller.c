@@ -246,19 +246,19 @@ static void log_failure(struct controller *c, const struct fault *f, int64_t del
 
 /* What stays wrong until somebody edits the object is looked at again seldom, in case it was the
  * CRD or an admission webhook. */
-static enum meters_result fail(struct controller *c, const char *key, int64_t seconds_us,
+static enum meters_result fail(struct controller *c, const char *key, int r, int64_t took_us,
                                const struct fault *f) {
         struct meters *m = c->opts.meters;
         int64_t delay_ms = CONTROLLER_SLOW_MS;
 
-        if (f->kind == FAULT_INVALID) {
+        if (r == -FAULT_INVALID) {
                 series_add(m->terminal_errors, 1);
                 work_queue_finish(c->queue, key, delay_ms);
         } else {
                 delay_ms =
                         work_queue_retry(c->queue, key, c->opts.random->u32(c->opts.random->ctx));
         }
-        if (seconds_us >= CONTROLLER_PASS_MS * INT64_C(1000))
+        if (took_us >= CONTROLLER_PASS_MS * INT64_C(1000))
                 series_add(m->timeouts, 1);
         series_add(m->reconcile_errors, 1);
         log_failure(c, f, delay_ms);
@@ -302,7 +302,7 @@ static void work(struct worker *w, const char *key) {
         took_us = clock_mono_us(c->opts.clock) - start_us;
         series_add(m->active_workers, -1);
         atomic_store(&w->busy_since_us, 0);
-        outcome = r ? fail(c, key, took_us, &f) : finish(c, key, &result);
+        outcome = r ? fail(c, key, r, took_us, &f) : finish(c, key, &result);
         series_add(m->reconciles[outcome], 1);
         series_observe(m->reconcile_seconds, (double)took_us / 1e6);
         series_observe(m->work_seconds, (double)took_us / 1e6);
