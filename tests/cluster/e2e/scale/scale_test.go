@@ -242,9 +242,10 @@ func TestFinishedObjects(t *testing.T) {
 		if count == n {
 			foreign(t, ns, others)
 		}
+		want := succeeded(t)
 		begin := time.Now()
 		r := start(t)
-		r.awaitState(t, "Succeeded", succeeded(t))
+		r.awaitState(t, "Succeeded", want)
 		synced := time.Since(begin)
 		what := fmt.Sprintf("%d finished objects", count)
 		if count == n {
