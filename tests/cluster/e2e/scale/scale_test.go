@@ -266,7 +266,8 @@ func TestLatency(t *testing.T) {
 	ns := namespace(t)
 	cluster.NewKubelet(t, ns)
 	secret(t, ns)
-	start(t)
+	want := succeeded(t)
+	start(t).awaitState(t, "Succeeded", want)
 	const n = 20
 	created, jobs, completed, ready := times{}, times{}, times{}, times{}
 	watch(t, ns, jobs.note, completed.note, ready.note)
@@ -302,7 +303,7 @@ func (s *times) note(name string) {
 
 func (s *times) await(t *testing.T, name string) {
 	t.Helper()
-	harness.Eventually(t, time.Minute, name, func() error {
+	harness.Eventually(t, 20*time.Minute, name, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.at[name].IsZero() {
