@@ -148,34 +148,44 @@ static void limit_series(struct event_queue *q, int64_t now_ms) {
         }
 }
 
-/* Takes identity. */
-static enum event_taken add_new(struct event_queue *q, const struct event *event, char *identity,
-                                int64_t wall_us, int64_t now_ms) {
-        struct item *item = q->waiting_count < q->max && (identity || !event->repeats)
-                                    ? calloc(1, sizeof(*item))
-                                    : NULL;
+/* Return: NULL when out of memory. */
+static struct item *item_new(const struct event *event, int64_t wall_us, int64_t now_ms) {
+        struct item *item = calloc(1, sizeof(*item));
 
         if (!item || !copy_event(item, event)) {
-                free(identity);
                 free(item);
-                return EVENT_DROPPED;
+                return NULL;
         }
         item->when = (struct event_when){ .first_us = wall_us, .last_us = wall_us, .count = 1 };
         item->seen_ms = now_ms;
-        if (identity) {
-                HASH_ADD_KEYPTR(hh, q->series, identity, strlen(identity), item);
-                if (!item->hh.tbl) {
-                        free(identity);
-                        item_free(item);
-                        return EVENT_DROPPED;
-                }
-                item->identity = identity;
+        return item;
+}
+
+/* Makes an item the beginning of a series; takes *identity. Return: false when out of memory. */
+static bool begin_series(struct event_queue *q, struct item *item, char **identity) {
+        if (!*identity)
+                return false;
+        HASH_ADD_KEYPTR(hh, q->series, *identity, strlen(*identity), item);
+        if (!item->hh.tbl)
+                return false;
+        item->identity = TAKE(*identity);
+        return true;
+}
+
+static enum event_taken add_new(struct event_queue *q, const struct event *event, char **identity,
+                                int64_t wall_us, int64_t now_ms) {
+        struct item *item = q->waiting_count < q->max ? item_new(event, wall_us, now_ms) : NULL;
+
+        if (!item)
+                return EVENT_DROPPED;
+        if (event->repeats && !begin_series(q, item, identity)) {
+                item_free(item);
+                return EVENT_DROPPED;
         }
         item->waiting = true;
         DL_APPEND(q->waiting, item);
         q->waiting_count++;
-        if (identity)
-                limit_series(q, now_ms);
+        limit_series(q, now_ms);
         return EVENT_QUEUED;
 }
 
@@ -198,21 +208,16 @@ static enum event_taken count_up(struct item *item, const char *key, int64_t wal
 
 enum event_taken event_queue_add(struct event_queue *q, const struct event *event, int64_t wall_us,
                                  int64_t now_ms) {
-        char *identity = event->repeats ? identity_of(event) : NULL;
+        CLEANUP(free_p) char *identity = event->repeats ? identity_of(event) : NULL;
         struct item *item = NULL;
-        enum event_taken taken;
 
         if (identity)
                 HASH_FIND_STR(q->series, identity, item);
-        if (item &&
-            (now_ms - item->seen_ms < SERIES_END_MS || item->waiting || item == q->sending)) {
-                taken = count_up(item, event->key, wall_us, now_ms);
-                free(identity);
-                return taken;
-        }
+        if (item && (now_ms - item->seen_ms < SERIES_END_MS || item->waiting || item == q->sending))
+                return count_up(item, event->key, wall_us, now_ms);
         if (item)
                 drop(q, item);
-        return add_new(q, event, identity, wall_us, now_ms);
+        return add_new(q, event, &identity, wall_us, now_ms);
 }
 
 /* A series that has grown since it was told of; *next_ms is brought forward to when it is due. */
