@@ -237,7 +237,7 @@ static struct explain_progress pod_progress(struct arena *a, const struct dbupgr
         const char *name = job->meta.name;
         const char *why;
 
-        if (pod->terminated && pod->exit_code == 0 && !pod->finished)
+        if (pod->terminated && pod->exit_code == 0 && pod->kept)
                 return progress(
                         "JobRunning",
                         arena_printf(a,

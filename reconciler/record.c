@@ -184,8 +184,8 @@ static void decode_containers(const cJSON *statuses, struct pod_record *pod) {
                     !json_is_absent(json_at(status, "lastState.terminated")) ||
                     !json_is_absent(terminated))
                         pod->started = true;
-                if (migrate && !json_is_absent(json_at(status, "state.running")))
-                        pod->running = true;
+                if (!json_is_absent(json_at(status, "state.running")))
+                        *(migrate ? &pod->running : &pod->kept) = true;
                 if (migrate && !json_is_absent(terminated)) {
                         pod->terminated = true;
                         pod->exit_code = json_int_at(terminated, "exitCode", -1);

@@ -48,6 +48,7 @@ struct pod_record {
         bool started;        /* a container of it, init containers too, has run at some time */
         bool running;        /* migrate runs */
         bool terminated;     /* migrate has ended */
+        bool kept;           /* another container runs: an injected sidecar */
         int64_t exit_code;   /* of migrate, when terminated */
         const char *terminated_reason, *terminated_message;
         /* Why it does not run yet: the condition PodScheduled, or a container's waiting state. */

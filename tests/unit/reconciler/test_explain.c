@@ -174,6 +174,28 @@ START_TEST(the_cause_stays_while_a_job_ends) {
 }
 END_TEST
 
+/* The kubelet writes the end of a container before the end of its Pod. */
+START_TEST(only_a_container_that_runs_keeps_a_pod) {
+        CLEANUP(arena_done) struct arena a = ARENA_INIT(1 << 20);
+        struct dbupgrade_status status = { .reason = "JobRunning", .message = "" };
+        struct job_record job = { .meta = { .name = "j", .uid = "u" } };
+        struct pod_record pod = { .meta = { .name = "p" },
+                                  .job_uid = "u",
+                                  .started = true,
+                                  .terminated = true,
+                                  .kept = _i == 1 };
+        struct pod_record *items[] = { &pod };
+        struct pod_list pods = { .items = items, .count = 1 };
+        struct explain_progress said = explain_progress(&a, &status, &job, &pods, NULL);
+
+        ck_assert_str_eq(said.message,
+                         pod.kept ? "Migration Job j: the migration has ended with 0, but another "
+                                    "container keeps its Pod p alive"
+                                  : "Migration Job j is running");
+        ck_assert(said.running && said.notable);
+}
+END_TEST
+
 int main(void) {
         Suite *suite = suite_create("explain");
         TCase *tcase = tcase_create("explain");
@@ -187,6 +209,7 @@ int main(void) {
         tcase_add_loop_test(tcase, a_failure_tells_its_cause, 0,
                             (int)(sizeof(failures) / sizeof(failures[0])));
         tcase_add_test(tcase, the_cause_stays_while_a_job_ends);
+        tcase_add_loop_test(tcase, only_a_container_that_runs_keeps_a_pod, 0, 2);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);

@@ -337,7 +337,7 @@ END_TEST
         "{\"type\":\"PodScheduled\",\"status\":\"False\",\"reason\":\"Unschedulable\","            \
         "\"message\":\"m of Unschedulable\"}]"
 
-enum { FINISHED = 1, STARTED = 2, IS_RUNNING = 4, TERMINATED = 8 };
+enum { FINISHED = 1, STARTED = 2, IS_RUNNING = 4, TERMINATED = 8, KEPT = 16 };
 
 static const struct pod_row {
         const char *name, *text;
@@ -374,7 +374,7 @@ static const struct pod_row {
         { "ended, an injected container runs",
           STATUS("\"phase\":\"Running\",\"containerStatuses\":[{\"name\":\"proxy\"," RUNNING
                  "},{\"name\":\"migrate\"," ENDED("0", "Completed") "}]"),
-          STARTED | TERMINATED, 0, "Completed", "" },
+          STARTED | TERMINATED | KEPT, 0, "Completed", "" },
         { "an injected container ended, ours runs",
           STATUS("\"containerStatuses\":[{\"name\":\"proxy\"," ENDED(
                   "3", "Error") "},{\"name\":\"migrate\"," RUNNING "}]"),
@@ -382,11 +382,11 @@ static const struct pod_row {
         { "an injected container runs, ours waits",
           STATUS("\"containerStatuses\":[{\"name\":\"proxy\"," RUNNING
                  "},{\"name\":\"migrate\"," WAITING("ErrImagePull") "}]"),
-          STARTED, 0, "", "ErrImagePull" },
+          STARTED | KEPT, 0, "", "ErrImagePull" },
         { "an init container runs",
           STATUS("\"initContainerStatuses\":[{\"name\":\"init\"," RUNNING
                  "}]," MIGRATE(WAITING("PodInitializing"))),
-          STARTED, 0, "", "PodInitializing" },
+          STARTED | KEPT, 0, "", "PodInitializing" },
         { "an init container has ended",
           STATUS("\"initContainerStatuses\":[{\"name\":\"init\"," ENDED("0", "Completed") "}]"),
           STARTED, 0, "", "" },
@@ -424,7 +424,8 @@ START_TEST(the_state_of_a_pod_is_read) {
         CLEANUP(pod_record_free_p) struct pod_record *pod = pod_of(row->text);
         CLEANUP(strbuf_done) struct strbuf waiting = STRBUF_INIT(1000);
         unsigned flags = (pod->finished ? FINISHED : 0U) | (pod->started ? STARTED : 0U) |
-                         (pod->running ? IS_RUNNING : 0U) | (pod->terminated ? TERMINATED : 0U);
+                         (pod->running ? IS_RUNNING : 0U) | (pod->terminated ? TERMINATED : 0U) |
+                         (pod->kept ? KEPT : 0U);
 
         ck_assert_msg(flags == row->flags, "%s: %x", row->name, flags);
         ck_assert_msg(pod->exit_code == row->exit_code, "%s", row->name);
