@@ -26,6 +26,7 @@ struct keeper_watch {
 
 struct keeper_loop {
         struct keeper_opts opts;
+        _Atomic int64_t *busy_since_ms;
         struct keeper_watch watches[RENEW_CONFIGURATIONS];
         pthread_mutex_t mutex;
         pthread_cond_t changed; /* on CLOCK_MONOTONIC */
@@ -158,7 +159,9 @@ static void *keeper_main(void *ctx) {
 
         while (await_turn(loop, last_ms, due_ms)) {
                 last_ms = now_ms(loop);
+                atomic_store(loop->busy_since_ms, last_ms);
                 due_ms = pass(loop, &retry_ms);
+                atomic_store(loop->busy_since_ms, 0);
         }
         return NULL;
 }
@@ -195,6 +198,7 @@ int keeper_loop_start(struct keeper_loop_opts *opts, struct keeper_loop **ret_lo
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         }
         loop->opts = opts->keeper;
+        loop->busy_since_ms = opts->busy_since_ms;
         for (int i = 0; i < RENEW_CONFIGURATIONS && !r; i++)
                 r = watch_start(loop, i, opts, f);
         if (!r) {

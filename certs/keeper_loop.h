@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "certs/keeper.h"
 #include "common/kube/kube.h"
 
@@ -19,6 +21,9 @@ struct keeper_loop_opts {
         struct keeper_opts keeper;
         struct kube watches[RENEW_CONFIGURATIONS]; /* taken, also when keeper_loop_start fails */
         const struct random *random;
+        /* Since when a pass is under way (monotonic), 0 while none is: for liveness. Every request
+         * of a pass has a time-out of 30 s, and there are at most half a dozen. */
+        _Atomic int64_t *busy_since_ms;
 };
 
 /* Return: 0, -FAULT_NOMEM, -FAULT_IO (no thread). */

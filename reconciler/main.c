@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dbupgrade-reconciler: flags, the objects, their order of start and stop. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -153,6 +155,9 @@ struct work {
         struct controller *controller;
         struct kube keeper_kube;
         struct keeper_loop_opts keeper_opts;
+        _Atomic int64_t keeper_busy_since_ms;
+        pthread_mutex_t mutex;      /* leadership may come while the process ends */
+        bool ended;                 /* under the mutex, as keeper */
         struct keeper_loop *keeper; /* NULL: certificates are somebody else's */
 };
 
@@ -185,6 +190,7 @@ static int work_new(struct work *w, struct options *o, const struct kube_curl_op
                 r = kube_curl_new(&opts, &w->keeper_opts.watches[i], f);
         w->keeper_opts.keeper = o->keeper;
         w->keeper_opts.random = random_system();
+        w->keeper_opts.busy_since_ms = &w->keeper_busy_since_ms;
         return r;
 }
 
@@ -192,12 +198,40 @@ static void on_leading(void *ctx) {
         struct work *w = ctx;
         struct fault f = FAULT_INIT;
 
-        controller_lead(w->controller);
-        if (strcmp(w->o->cert_mode, "none") != 0 &&
-            keeper_loop_start(&w->keeper_opts, &w->keeper, &f)) {
-                log_error("cannot go on", LOG_STR("error", f.text));
-                _exit(EXIT_FAILURE);
+        pthread_mutex_lock(&w->mutex);
+        if (!w->ended) {
+                controller_lead(w->controller);
+                if (strcmp(w->o->cert_mode, "none") != 0 &&
+                    keeper_loop_start(&w->keeper_opts, &w->keeper, &f)) {
+                        log_error("cannot go on", LOG_STR("error", f.text));
+                        _exit(EXIT_FAILURE);
+                }
         }
+        pthread_mutex_unlock(&w->mutex);
+}
+
+/* Nothing is begun any more, and nobody writes when it returns. */
+static void work_end(struct work *w) {
+        pthread_mutex_lock(&w->mutex);
+        w->ended = true;
+        pthread_mutex_unlock(&w->mutex);
+        controller_stop(w->controller);
+        keeper_loop_stop(TAKE(w->keeper));
+}
+
+#define KEEPER_HUNG_MS 300000
+
+/* An ops_check for liveness. */
+static int check_keeper(void *ctx, struct fault *f) {
+        struct work *w = ctx;
+        int64_t since_ms = atomic_load(&w->keeper_busy_since_ms);
+        int64_t busy_ms = since_ms ? clock_mono_ms(clock_system()) - since_ms : 0;
+
+        return busy_ms > KEEPER_HUNG_MS
+                       ? fault_set(f, FAULT_BUG,
+                                   "the keeper of certificates has been in one pass for %lld s",
+                                   (long long)busy_ms / 1000)
+                       : 0;
 }
 
 static int new_election(const struct options *o, const struct kube_curl_opts *kube,
@@ -252,7 +286,7 @@ static int run(struct options *o, struct fault *f) {
         CLEANUP(meters_free_p) struct meters *meters = NULL;
         CLEANUP(election_free_p) struct election *election = NULL;
         CLEANUP(controller_free_p) struct controller *controller = NULL;
-        CLEANUP(work_done) struct work work = { .o = o };
+        CLEANUP(work_done) struct work work = { .o = o, .mutex = PTHREAD_MUTEX_INITIALIZER };
         CLEANUP(ops_free_p) struct ops *ops = NULL;
         CLEANUP(warnings_free_p) struct warnings *warnings = warnings_new();
         struct kube_curl_opts kube = {
@@ -299,6 +333,7 @@ static int run(struct options *o, struct fault *f) {
                 return r;
         const struct ops_check checks[] = {
                 { "worker", controller_check_alive, controller, true },
+                { "certificates", check_keeper, &work, true },
                 { "informer-sync", controller_check_synced, controller, false },
                 { election ? "leader-election" : NULL, election_check, election, true },
                 { .name = NULL },
@@ -312,8 +347,7 @@ static int run(struct options *o, struct fault *f) {
         r = ops_new(&ops_opts, &ops, f);
         if (!r)
                 r = work_until_stopped(&work, election, meters, config.server, f);
-        controller_stop(controller);
-        keeper_loop_stop(TAKE(work.keeper));
+        work_end(&work);
         /* Nobody writes any more: others may begin. */
         if (election)
                 election_stop(election);
