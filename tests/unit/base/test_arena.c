@@ -10,9 +10,9 @@
 #include "common/base/fault.h"
 #include "tests/unit/alloc_fail.h"
 
-static bool is_zero(const char *bytes, size_t len) {
+static bool consists_of(const char *bytes, size_t len, char c) {
         for (size_t i = 0; i < len; i++)
-                if (bytes[i])
+                if (bytes[i] != c)
                         return false;
         return true;
 }
@@ -27,15 +27,14 @@ START_TEST(memory_is_zeroed_aligned_and_apart) {
 
         ck_assert_ptr_nonnull(first);
         ck_assert_uint_eq((uintptr_t)first % alignof(max_align_t), 0);
-        ck_assert(is_zero(first, size));
+        ck_assert(consists_of(first, size, 0));
         memset(first, 'a', size);
         second = arena_alloc(&a, size);
         ck_assert_ptr_nonnull(second);
         ck_assert_uint_eq((uintptr_t)second % alignof(max_align_t), 0);
-        ck_assert_msg(is_zero(second, size), "%zu bytes stand in those before", size);
+        ck_assert_msg(consists_of(second, size, 0), "%zu bytes stand in those before", size);
         memset(second, 'b', size);
-        for (size_t i = 0; i < size; i++)
-                ck_assert_int_eq(first[i], 'a');
+        ck_assert(consists_of(first, size, 'a'));
         ck_assert_int_eq(arena_check(&a, NULL), 0);
 }
 END_TEST
@@ -47,7 +46,7 @@ START_TEST(memory_that_was_used_before_is_zeroed) {
                 char *bytes = arena_alloc(&a, 3000);
 
                 ck_assert_ptr_nonnull(bytes);
-                ck_assert(is_zero(bytes, 3000));
+                ck_assert(consists_of(bytes, 3000, 0));
                 memset(bytes, 0xff, 3000);
                 arena_done(&a); /* malloc may give the same block again */
         }
