@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/json/json_check.h"
 
+#include <endian.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ struct json_scan {
 
 /* Names beyond this do not come up in wants; enough for any label key (253 + 1 + 63). */
 #define JSON_WANT_NAME_SIZE 320
+#define JSON_NAMES_FEW      16
 
 static void json_names_done(struct json_scan *s) {
         free(s->names);
@@ -100,16 +102,49 @@ static size_t json_escape(const char *text, size_t len, uint32_t *ret_code_point
         return 12;
 }
 
+/* Whether a byte stands for itself in a string: neither control, quote, backslash nor beyond ASCII.
+ */
+static bool json_is_plain(char c) {
+        return c >= 0x20 && c != '"' && c != '\\' && ((unsigned char)c & 0x80) == 0;
+}
+
+/* How many bytes at text stand for themselves. Eight at a time, for most of a document does. */
+static size_t json_plain_run(const char *text, size_t len) {
+        const uint64_t ones = UINT64_MAX / 0xff, tops = ones << 7;
+        size_t n = 0;
+
+        for (; len - n >= sizeof(uint64_t); n += sizeof(uint64_t)) {
+                uint64_t bytes, special;
+
+                memcpy(&bytes, text + n, sizeof(bytes));
+                bytes = le64toh(bytes);
+                /* A byte's top bit gets set where the subtraction borrows, and may be in bytes
+                 * above such a one: the lowest is right. */
+                special = (bytes | (bytes - ones * 0x20) | ((bytes ^ ones * '"') - ones) |
+                           ((bytes ^ ones * '\\') - ones)) &
+                          tops;
+                if (special)
+                        return n + (size_t)__builtin_ctzll(special) / 8;
+        }
+        while (n < len && json_is_plain(text[n]))
+                n++;
+        return n;
+}
+
 /* Scans a string; s->at stands on its opening quote and ends behind the closing one. */
 static int json_scan_string(struct json_scan *s) {
         if (json_peek(s) != '"')
                 return json_bad(s, "expected a string");
         s->at++;
-        while (s->at < s->len) {
-                unsigned char c = (unsigned char)s->text[s->at];
+        for (;;) {
                 uint32_t code_point;
                 size_t n = 1;
+                unsigned char c;
 
+                s->at += json_plain_run(s->text + s->at, s->len - s->at);
+                if (s->at == s->len)
+                        return json_bad(s, "string without end");
+                c = (unsigned char)s->text[s->at];
                 if (c == '"') {
                         s->at++;
                         return 0;
@@ -125,7 +160,6 @@ static int json_scan_string(struct json_scan *s) {
                                                      : "invalid UTF-8 in a string");
                 s->at += n;
         }
-        return json_bad(s, "string without end");
 }
 
 static size_t json_scan_digits(struct json_scan *s) {
@@ -183,23 +217,31 @@ static int json_scan_literal(struct json_scan *s, const char *literal) {
         return 0;
 }
 
+/* The next character of a checked string, at text[*at], in UTF-8 bytes or one of them. Return: how
+ * many there are. */
+static size_t json_next(const char *text, size_t len, size_t *at, char ret_bytes[4]) {
+        uint32_t code_point = 0;
+
+        if (text[*at] != '\\') {
+                ret_bytes[0] = text[(*at)++];
+                return 1;
+        }
+        *at += json_escape(text + *at, len - *at, &code_point);
+        return utf8_encode(code_point, ret_bytes);
+}
+
 /* Decodes the checked string between its quotes. Return: the length, or SIZE_MAX when it does not
  * fit into size - 1 bytes. */
 static size_t json_decode(const char *text, size_t len, char *ret_text, size_t size) {
-        size_t out = 0;
+        size_t at = json_plain_run(text, len), out = at;
 
-        for (size_t i = 0; i < len;) {
-                char bytes[4] = { text[i] };
-                size_t n = 1;
+        if (out >= size)
+                return SIZE_MAX;
+        memcpy(ret_text, text, out);
+        while (at < len) {
+                char bytes[4];
+                size_t n = json_next(text, len, &at, bytes);
 
-                if (text[i] == '\\') {
-                        uint32_t code_point = 0;
-
-                        i += json_escape(text + i, len - i, &code_point);
-                        n = utf8_encode(code_point, bytes);
-                } else {
-                        i++;
-                }
                 if (n >= size - out)
                         return SIZE_MAX;
                 memcpy(ret_text + out, bytes, n);
@@ -211,22 +253,18 @@ static size_t json_decode(const char *text, size_t len, char *ret_text, size_t s
 
 /* FNV-1a over the decoded name. */
 static uint64_t json_name_hash(const char *text, size_t len) {
+        const uint64_t prime = 0x100000001b3U;
+        size_t plain = json_plain_run(text, len);
         uint64_t hash = 0xcbf29ce484222325U;
 
-        for (size_t i = 0; i < len;) {
-                char bytes[4] = { text[i] };
-                size_t n = 1;
+        for (size_t i = 0; i < plain; i++)
+                hash = (hash ^ (unsigned char)text[i]) * prime;
+        for (size_t at = plain; at < len;) {
+                char bytes[4];
+                size_t n = json_next(text, len, &at, bytes);
 
-                if (text[i] == '\\') {
-                        uint32_t code_point = 0;
-
-                        i += json_escape(text + i, len - i, &code_point);
-                        n = utf8_encode(code_point, bytes);
-                } else {
-                        i++;
-                }
                 for (size_t k = 0; k < n; k++)
-                        hash = (hash ^ (unsigned char)bytes[k]) * 0x100000001b3U;
+                        hash = (hash ^ (unsigned char)bytes[k]) * prime;
         }
         return hash;
 }
@@ -256,6 +294,23 @@ static int json_name_compare(const void *a, const void *b) {
         return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
+/* Most objects have a handful of members: sorting those by insertion is done before qsort begins.
+ */
+static void json_names_sort(struct json_name *names, size_t count) {
+        if (count > JSON_NAMES_FEW) {
+                qsort(names, count, sizeof(*names), json_name_compare);
+                return;
+        }
+        for (size_t i = 1; i < count; i++) {
+                struct json_name name = names[i];
+                size_t at = i;
+
+                for (; at > 0 && names[at - 1].hash > name.hash; at--)
+                        names[at] = names[at - 1];
+                names[at] = name;
+        }
+}
+
 /* Closes an object: refuses equal names among those from `first` on. */
 static int json_names_pop(struct json_scan *s, size_t first) {
         size_t count = s->name_count - first;
@@ -264,7 +319,7 @@ static int json_names_pop(struct json_scan *s, size_t first) {
         s->name_count = first;
         if (count < 2)
                 return 0;
-        qsort(names, count, sizeof(*names), json_name_compare);
+        json_names_sort(names, count);
         for (size_t i = 1; i < count; i++) {
                 if (names[i].hash != names[i - 1].hash)
                         continue;
@@ -274,25 +329,38 @@ static int json_names_pop(struct json_scan *s, size_t first) {
         return 0;
 }
 
-/* Of the wants in mask, whose paths match down to `depth`, those whose next segment is this name:
- * *ret_inner those that go on below, *ret_here those that end at it. */
-static void json_match(const struct json_scan *s, uint64_t mask, unsigned depth, const char *text,
-                       size_t len, uint64_t *ret_inner, uint64_t *ret_here) {
-        char name[JSON_WANT_NAME_SIZE];
-
-        *ret_inner = 0;
-        *ret_here = 0;
-        if (mask == 0 || json_decode(text, len, name, sizeof(name)) == SIZE_MAX)
-                return;
+/* Of the wants in mask, whose paths match down to `depth`, those whose next segment is this decoded
+ * name: *ret_inner those that go on below, *ret_here those that end at it. */
+static void json_match_name(const struct json_scan *s, uint64_t mask, unsigned depth,
+                            const char *name, size_t len, uint64_t *ret_inner, uint64_t *ret_here) {
         for (uint64_t rest = mask; rest; rest &= rest - 1) {
                 const struct json_want *want = &s->wants[__builtin_ctzll(rest)];
+                const char *segment = want->path[depth];
 
-                if (strcmp(want->path[depth], name) != 0)
+                if (*segment != *name || strncmp(segment, name, len) != 0 || segment[len])
                         continue;
                 if (want->path[depth + 1])
                         *ret_inner |= rest & -rest;
                 else
                         *ret_here |= rest & -rest;
+        }
+}
+
+/* Likewise for a name as it stands in the document. */
+static void json_match(const struct json_scan *s, uint64_t mask, unsigned depth, const char *text,
+                       size_t len, uint64_t *ret_inner, uint64_t *ret_here) {
+        *ret_inner = 0;
+        *ret_here = 0;
+        if (mask == 0)
+                return;
+        if (json_plain_run(text, len) == len) {
+                json_match_name(s, mask, depth, text, len, ret_inner, ret_here);
+        } else {
+                char name[JSON_WANT_NAME_SIZE];
+
+                len = json_decode(text, len, name, sizeof(name));
+                if (len != SIZE_MAX)
+                        json_match_name(s, mask, depth, name, len, ret_inner, ret_here);
         }
 }
 

@@ -358,6 +358,45 @@ START_TEST(no_allocation_goes_unchecked) {
 }
 END_TEST
 
+/* Whatever is read at a time, each byte is judged at each place. */
+START_TEST(every_byte_counts_at_every_place) {
+        for (size_t at = 0; at < 20; at++) {
+                for (int c = 0; c < 256; c++) {
+                        char text[] = "\"aaaaaaaaaaaaaaaaaaaa\"";
+                        bool valid = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+                        int r;
+
+                        text[1 + at] = (char)c;
+                        r = json_check(text, sizeof(text) - 1, NULL, 0, NULL);
+                        ck_assert_msg((r == 0) == valid, "byte %d at %zu: %d", c, at, r);
+                }
+        }
+}
+END_TEST
+
+/* The names k0 to k19, one of them written with an escape. */
+static int check_names(unsigned count, unsigned first, unsigned second) {
+        CLEANUP(strbuf_done) struct strbuf b = STRBUF_INIT(1000);
+
+        strbuf_str(&b, "{");
+        for (unsigned i = 0; i < count; i++)
+                strbuf_printf(&b, "%s\"%s%u\":0", i ? "," : "", i == second ? "\\u006b" : "k",
+                              i == second ? first : i);
+        strbuf_str(&b, "}");
+        return json_check(b.ptr, b.len, NULL, 0, NULL);
+}
+
+START_TEST(few_names_are_checked_too) {
+        for (unsigned count = 2; count <= 20; count++) {
+                for (unsigned second = 1; second < count; second++) {
+                        ck_assert_int_eq(check_names(count, second, second), 0);
+                        for (unsigned first = 0; first < second; first++)
+                                ck_assert_int_eq(check_names(count, first, second), -FAULT_INVALID);
+                }
+        }
+}
+END_TEST
+
 #define COUNT(rows) ((int)(sizeof(rows) / sizeof((rows)[0])))
 
 int main(void) {
@@ -379,6 +418,8 @@ int main(void) {
         tcase_add_test(tcase, depth_is_capped);
         tcase_add_test(tcase, many_names_are_checked);
         tcase_add_test(tcase, no_allocation_goes_unchecked);
+        tcase_add_test(tcase, every_byte_counts_at_every_place);
+        tcase_add_test(tcase, few_names_are_checked_too);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
