@@ -118,15 +118,37 @@ static void admit_warn_running(const struct admit_request *request, struct arena
                              job));
 }
 
+/* Denies without a tree. */
+static int admit_deny_size(struct arena *arena, struct admit_decision *decision, struct fault *f) {
+        struct rules_cause *cause = arena_alloc(arena, sizeof(*cause));
+
+        decision->allowed = false;
+        if (cause) {
+                *cause = (struct rules_cause){
+                        .reason = "FieldValueTooMany",
+                        .field = "spec",
+                        .message = arena_printf(arena, "Too many: spec must have at most %d values",
+                                                ADMIT_VALUES_MAX),
+                };
+                decision->verdict = (struct rules_verdict){ .causes = cause, .count = 1 };
+        }
+        return arena_check(arena, f);
+}
+
 static int admit_judge_spec(const struct admit_request *request, struct arena *arena,
                             struct admit_decision *decision, struct fault *f) {
         CLEANUP(cJSON_Delete_p) cJSON *spec = NULL;
         CLEANUP(cJSON_Delete_p) cJSON *old_spec = NULL;
-        int r = admit_parse(&request->spec, &spec, f);
+        int r;
 
+        if (request->spec_values > ADMIT_VALUES_MAX)
+                return admit_deny_size(arena, decision, f);
+        r = admit_parse(&request->spec, &spec, f);
         if (r)
                 return r;
-        if (request->update) {
+        /* An old spec of that size was stored while the webhook was off: the way out stays open,
+         * and the CRD holds what may not change. */
+        if (request->update && request->old_spec_values <= ADMIT_VALUES_MAX) {
                 r = admit_parse(&request->old_spec, &old_spec, f);
                 if (r)
                         return r;

@@ -14,6 +14,11 @@
 struct arena;
 struct fault;
 
+/* A tree takes up to 100 bytes for each value, so that of a larger spec would take more memory than
+ * there is for it. What the schema allows is far below, but for lists of single digits where it
+ * takes anything. */
+#define ADMIT_VALUES_MAX 32768
+
 /* Spans are of a document that json_check has accepted; absent or null: no such member. */
 struct admit_request {
         bool mutating; /* asked before the schema's judgement and for defaults; no warnings then */
@@ -21,6 +26,7 @@ struct admit_request {
         bool deleting; /* the object has metadata.deletionTimestamp */
         struct json_span spec;
         struct json_span old_spec;            /* UPDATE */
+        size_t spec_values, old_spec_values;  /* how many values are in them */
         struct json_span run_result, run_job; /* UPDATE: the old status.lastRun */
 };
 

@@ -14,6 +14,7 @@
 #include "common/http/ops.h"
 #include "webhook/meters.h"
 #include "webhook/review.h"
+#include "webhook/self_dial.h"
 #include "webhook/server.h"
 #include "webhook/tls_store.h"
 
@@ -24,6 +25,8 @@
 #define IDLE_MS    120000
 #define HEADER_MS  10000
 #define REQUEST_MS 15000
+/* Two tries stay below the probe's 5 s. */
+#define SELF_DIAL_MS 1000
 
 struct options {
         const char *cert_dir, *cert_name, *key_name;
@@ -65,27 +68,26 @@ static int parse(struct options *o, int argc, char **argv, struct fault *f) {
                            argv, stdout, f);
 }
 
-static int answer(enum review_path path, const char *body, size_t len, struct strbuf *out,
-                  unsigned *ret_status, struct fault *f) {
+static int answer(enum review_path path, const struct meters_path *meters, const char *body,
+                  size_t len, struct strbuf *out, unsigned *ret_status, struct fault *f) {
         struct review_outcome outcome;
         int r = review_answer(path, body, len, out, &outcome, f);
 
         if (r)
                 return r;
+        meters_review(meters, &outcome);
         *ret_status = outcome.http_status;
         return 0;
 }
 
 static int answer_mutate(void *ctx, const char *body, size_t len, struct strbuf *out,
                          unsigned *ret_status, struct fault *f) {
-        (void)ctx;
-        return answer(REVIEW_MUTATE, body, len, out, ret_status, f);
+        return answer(REVIEW_MUTATE, ctx, body, len, out, ret_status, f);
 }
 
 static int answer_validate(void *ctx, const char *body, size_t len, struct strbuf *out,
                            unsigned *ret_status, struct fault *f) {
-        (void)ctx;
-        return answer(REVIEW_VALIDATE, body, len, out, ret_status, f);
+        return answer(REVIEW_VALIDATE, ctx, body, len, out, ret_status, f);
 }
 
 /* Readiness ends with the first SIGTERM; the server goes on for a while. */
@@ -130,6 +132,7 @@ static int run(const struct options *o, struct fault *f) {
         CLEANUP(webhook_meters_free_p) struct webhook_meters *meters = NULL;
         CLEANUP(tls_store_free_p) struct tls_store *tls = NULL;
         CLEANUP(server_free_p) struct server *server = NULL;
+        CLEANUP(self_dial_free_p) struct self_dial *dial = NULL;
         CLEANUP(ops_free_p) struct ops *ops = NULL;
         _Atomic bool stopping = false;
         int r = webhook_meters_new(&meters, f);
@@ -158,6 +161,7 @@ static int run(const struct options *o, struct fault *f) {
                 .port = (uint16_t)o->port,
                 .routes = routes,
                 .cert_callback = tls_store_callback(),
+                .handshake_failures = meters->handshake_failures,
                 .clock = clock_system(),
                 .threads = (unsigned)o->threads,
                 .connections = (unsigned)o->connections,
@@ -172,11 +176,22 @@ static int run(const struct options *o, struct fault *f) {
         if (!r)
                 r = server_new(&server_opts, &server, f);
         if (!r)
-                r = webhook_meters_watch(meters, server, o->connections, f);
+                r = webhook_meters_watch(meters, server, &server_opts, f);
+        if (r)
+                return r;
+        const struct self_dial_opts dial_opts = {
+                .port = server_port(server),
+                .tls = tls,
+                .clock = clock_system(),
+                .within_ms = SELF_DIAL_MS,
+        };
+        r = self_dial_new(&dial_opts, &dial, f);
         if (r)
                 return r;
         const struct ops_check checks[] = {
+                { "threads", server_check, server, true },
                 { "certificate", tls_store_check, tls, false },
+                { "listener", self_dial_check, dial, false },
                 { "shutdown", check_stopping, &stopping, false },
                 { .name = NULL },
         };

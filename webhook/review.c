@@ -147,6 +147,8 @@ static int review_judge(const struct review *v, enum review_path path, struct ar
                 .deleting = review_is_present(v, REVIEW_WANT_DELETION),
                 .spec = *review_span(v, REVIEW_WANT_SPEC),
                 .old_spec = *review_span(v, REVIEW_WANT_OLD_SPEC),
+                .spec_values = v->wants[REVIEW_WANT_SPEC].values,
+                .old_spec_values = v->wants[REVIEW_WANT_OLD_SPEC].values,
                 .run_result = *review_span(v, REVIEW_WANT_RUN_RESULT),
                 .run_job = *review_span(v, REVIEW_WANT_RUN_JOB),
         };
@@ -269,6 +271,37 @@ static void review_put(const struct review *v, const struct review_answer *answe
         json_end_object(&w);
 }
 
+static const char *const review_cause_names[REVIEW_CAUSES] = {
+        [REVIEW_REQUIRED] = "FieldValueRequired",
+        [REVIEW_INVALID] = "FieldValueInvalid",
+        [REVIEW_TYPE_INVALID] = "FieldValueTypeInvalid",
+        [REVIEW_NOT_SUPPORTED] = "FieldValueNotSupported",
+        [REVIEW_FORBIDDEN] = "FieldValueForbidden",
+        [REVIEW_DUPLICATE] = "FieldValueDuplicate",
+        [REVIEW_TOO_LONG] = "FieldValueTooLong",
+        [REVIEW_TOO_MANY] = "FieldValueTooMany",
+        [REVIEW_BAD_REQUEST] = "BadRequest",
+};
+
+const char *review_cause_name(enum review_cause cause) {
+        return review_cause_names[cause];
+}
+
+static struct review_outcome review_outcome(const struct review_answer *answer) {
+        const struct rules_verdict *verdict = &answer->decision.verdict;
+        struct review_outcome outcome = {
+                .http_status = 200,
+                .allowed = answer->decision.allowed,
+                .causes = { [REVIEW_BAD_REQUEST] = answer->bad_request ? 1 : 0 },
+        };
+
+        for (size_t i = 0; i < verdict->count; i++)
+                for (size_t k = 0; k < REVIEW_CAUSES; k++)
+                        if (strcmp(verdict->causes[i].reason, review_cause_names[k]) == 0)
+                                outcome.causes[k]++;
+        return outcome;
+}
+
 int review_answer(enum review_path path, const char *body, size_t len, struct strbuf *out,
                   struct review_outcome *ret_outcome, struct fault *f) {
         CLEANUP(arena_done) struct arena arena = ARENA_INIT(RULES_ARENA_MAX);
@@ -293,9 +326,6 @@ int review_answer(enum review_path path, const char *body, size_t len, struct st
         r = strbuf_check(out, f);
         if (r)
                 return r;
-        *ret_outcome = (struct review_outcome){
-                .http_status = 200,
-                .allowed = answer.decision.allowed,
-        };
+        *ret_outcome = review_outcome(&answer);
         return 0;
 }

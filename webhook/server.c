@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <strings.h>
@@ -13,28 +14,40 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/base/strbuf.h"
-#include "webhook/reaper.h"
+#include "common/http/reaper.h"
 
 /* Headers of the API server are below 2 KiB; more than the pool is 431. */
 #define SERVER_POOL_BYTES 32768
 /* json_check and cJSON recurse to a depth of 64. */
 #define SERVER_STACK_BYTES (512 * 1024)
 
+/* What a body takes before it counts against the budget of all. Reviews are seldom larger, so they
+ * are answered also while others have used the budget up. */
+#define SERVER_SMALL_BYTES 16384
+/* Larger ones are judged one at a time: their trees take several times as much memory. */
+#define SERVER_LARGE_BYTES (256 * 1024)
+/* How long after its end a connection may stay open before its thread is taken to hang: larger than
+ * any pause of a process that gets hardly any processor time. */
+#define SERVER_HUNG_MS 60000
+
 struct server {
         struct server_opts opts;
         struct MHD_Daemon *daemon;
         struct reaper *reaper;
+        pthread_mutex_t large; /* held while a large body is judged */
         atomic_bool draining;
         atomic_size_t body_bytes; /* reserved by requests under way */
         atomic_size_t requests;
+        atomic_uint_fast64_t refused[SERVER_REFUSALS];
 };
 
 /* One request, from its header to its end. */
 struct request {
         struct server *server;
-        const struct server_route *route; /* NULL: refused */
-        unsigned refusal;                 /* HTTP status, when refused */
+        const struct server_route *route; /* NULL: none of ours */
+        enum server_refusal refusal;      /* SERVER_REFUSALS: none */
         char *body;
+        size_t announced; /* as far as a length was, 0 otherwise */
         size_t len, reserved;
         int64_t start_us;
 };
@@ -90,23 +103,22 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **st
 
 /* ---- answers ---- */
 
-static const char *status_text(unsigned status) {
-        switch (status) {
-        case MHD_HTTP_BAD_REQUEST:
-                return "bad request: one Content-Length or chunks, nothing else\n";
-        case MHD_HTTP_NOT_FOUND:
-                return "not found\n";
-        case MHD_HTTP_METHOD_NOT_ALLOWED:
-                return "use POST\n";
-        case MHD_HTTP_CONTENT_TOO_LARGE:
-                return "the body is too large\n";
-        case MHD_HTTP_UNSUPPORTED_MEDIA_TYPE:
-                return "the content type must be application/json\n";
-        case MHD_HTTP_SERVICE_UNAVAILABLE:
-                return "too many requests under way\n";
-        default:
-                return "internal error\n";
-        }
+static const struct refusal {
+        unsigned status;
+        const char *name, *text;
+} refusals[SERVER_REFUSALS] = {
+        [SERVER_BAD_FRAMING] = { MHD_HTTP_BAD_REQUEST, "framing",
+                                 "bad request: one Content-Length or chunks, nothing else\n" },
+        [SERVER_NO_PATH] = { MHD_HTTP_NOT_FOUND, "path", "not found\n" },
+        [SERVER_NO_METHOD] = { MHD_HTTP_METHOD_NOT_ALLOWED, "method", "use POST\n" },
+        [SERVER_NO_JSON] = { MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "content_type",
+                             "the content type must be application/json\n" },
+        [SERVER_TOO_LARGE] = { MHD_HTTP_CONTENT_TOO_LARGE, "size", "the body is too large\n" },
+        [SERVER_BUSY] = { MHD_HTTP_SERVICE_UNAVAILABLE, "memory", "too many requests under way\n" },
+};
+
+const char *server_refusal_name(enum server_refusal refusal) {
+        return refusals[refusal].name;
 }
 
 /* Queues text (taken: released by libmicrohttpd). */
@@ -134,12 +146,24 @@ static enum MHD_Result queue(struct server *server, struct MHD_Connection *conne
         return queued;
 }
 
-/* A refusal ends the connection: what else the client sends belongs to the refused request. */
-static enum MHD_Result refuse(struct server *server, struct MHD_Connection *connection,
-                              unsigned status) {
-        char *text = strdup(status_text(status));
+/* Counts an answer. */
+static void count(struct request *request, unsigned status) {
+        const struct server_route *route = request->route;
 
-        return text ? queue(server, connection, status, text, strlen(text), true) : MHD_NO;
+        if (request->refusal != SERVER_REFUSALS)
+                atomic_fetch_add(&request->server->refused[request->refusal], 1);
+        if (route && route->count)
+                route->count(route->ctx, status);
+}
+
+/* A refusal ends the connection: what else the client sends belongs to the refused request. */
+static enum MHD_Result refuse(struct request *request, struct MHD_Connection *connection) {
+        const struct refusal *refusal = &refusals[request->refusal];
+        char *text = strdup(refusal->text);
+
+        count(request, refusal->status);
+        return text ? queue(request->server, connection, refusal->status, text, strlen(text), true)
+                    : MHD_NO;
 }
 
 /* ---- the header ---- */
@@ -201,7 +225,8 @@ static bool reserve(struct request *request, size_t size) {
         size_t more = size - request->reserved;
         char *body;
 
-        if (atomic_fetch_add(&server->body_bytes, more) + more > server->opts.bodies_max) {
+        if (atomic_fetch_add(&server->body_bytes, more) + more > server->opts.bodies_max &&
+            size > SERVER_SMALL_BYTES) {
                 atomic_fetch_sub(&server->body_bytes, more);
                 return false;
         }
@@ -213,6 +238,20 @@ static bool reserve(struct request *request, size_t size) {
         return true;
 }
 
+/* Makes room for a piece of len bytes and the NUL behind the body. What was only announced takes no
+ * memory, or few that announce much and send nothing would use up the budget. */
+static bool make_room(struct request *request, size_t len) {
+        size_t needed = request->len + len + 1, size = 2 * needed;
+
+        if (needed <= request->reserved)
+                return true;
+        if (size < SERVER_SMALL_BYTES)
+                size = SERVER_SMALL_BYTES;
+        if (request->announced >= needed - 1 && size > request->announced + 1)
+                size = request->announced + 1;
+        return reserve(request, size);
+}
+
 static const struct server_route *route_of(const struct server *server, const char *path) {
         for (const struct server_route *route = server->opts.routes; route->path; route++)
                 if (strcmp(route->path, path) == 0)
@@ -220,29 +259,20 @@ static const struct server_route *route_of(const struct server *server, const ch
         return NULL;
 }
 
-/* Judges the header. Return: 0 to go on, or the HTTP status of the refusal. */
-static unsigned judge_header(struct request *request, struct MHD_Connection *connection,
-                             const char *path, const char *method) {
-        const struct server *server = request->server;
-        const struct server_route *route = route_of(server, path);
-        size_t length = announced_length(connection);
-
+static enum server_refusal judge_header(struct request *request, struct MHD_Connection *connection,
+                                        const char *method) {
         if (!is_framed_well(connection))
-                return MHD_HTTP_BAD_REQUEST;
-        if (!route)
-                return MHD_HTTP_NOT_FOUND;
+                return SERVER_BAD_FRAMING;
+        if (!request->route)
+                return SERVER_NO_PATH;
         if (strcmp(method, "POST") != 0)
-                return MHD_HTTP_METHOD_NOT_ALLOWED;
+                return SERVER_NO_METHOD;
         if (!is_json(connection))
-                return MHD_HTTP_UNSUPPORTED_MEDIA_TYPE;
-        if (length > server->opts.body_max)
-                return MHD_HTTP_CONTENT_TOO_LARGE;
-        /* Once more than announced is never sent; the answer needs at least one byte. */
-        if (!reserve(request, length + 1))
-                return MHD_HTTP_SERVICE_UNAVAILABLE;
-        request->route = route;
-        series_add(route->in_flight, 1);
-        return 0;
+                return SERVER_NO_JSON;
+        request->announced = announced_length(connection);
+        if (request->announced > request->server->opts.body_max)
+                return SERVER_TOO_LARGE;
+        return make_room(request, 0) ? SERVER_REFUSALS : SERVER_BUSY;
 }
 
 static enum MHD_Result begin(struct server *server, struct MHD_Connection *connection,
@@ -252,12 +282,15 @@ static enum MHD_Result begin(struct server *server, struct MHD_Connection *conne
         if (!request)
                 return MHD_NO;
         request->server = server;
+        request->route = route_of(server, path);
         request->start_us = clock_mono_us(server->opts.clock);
         atomic_fetch_add(&server->requests, 1);
+        if (request->route)
+                series_add(request->route->in_flight, 1);
         *state = request;
-        request->refusal = judge_header(request, connection, path, method);
+        request->refusal = judge_header(request, connection, method);
         /* Only before the body can it be refused at once. */
-        return request->refusal ? refuse(server, connection, request->refusal) : MHD_YES;
+        return request->refusal == SERVER_REFUSALS ? MHD_YES : refuse(request, connection);
 }
 
 /* ---- the body ---- */
@@ -271,48 +304,59 @@ static bool take_piece(struct request *request, const char *bytes, size_t len) {
         if (total > 2 * opts->body_max)
                 return false;
         if (total > opts->body_max)
-                request->refusal = MHD_HTTP_CONTENT_TOO_LARGE;
-        if (!request->refusal && total + 1 > request->reserved) {
-                size_t wanted = 2 * total + 1;
-
-                if (!reserve(request, wanted))
-                        request->refusal = MHD_HTTP_SERVICE_UNAVAILABLE;
-        }
-        if (!request->refusal)
+                request->refusal = SERVER_TOO_LARGE;
+        else if (request->refusal == SERVER_REFUSALS && !make_room(request, len))
+                request->refusal = SERVER_BUSY;
+        if (request->refusal == SERVER_REFUSALS)
                 memcpy(request->body + request->len, bytes, len);
         request->len = total;
         return true;
 }
 
-static enum MHD_Result finish(struct request *request, struct MHD_Connection *connection) {
+/* Has the body judged. Return: the HTTP status; *ret_text is the caller's, NULL without memory. */
+static unsigned judge(struct request *request, char **ret_text, size_t *ret_len) {
+        static struct log_limit limit;
         struct server *server = request->server;
-        const struct server_route *route = request->route;
         CLEANUP(strbuf_done) struct strbuf out = STRBUF_INIT(server->opts.answer_max);
+        bool large = request->len > SERVER_LARGE_BYTES;
         struct fault f = FAULT_INIT;
         unsigned status = MHD_HTTP_INTERNAL_SERVER_ERROR;
-        char *text = NULL;
-        size_t len;
-        int r = request->refusal ? -FAULT_INVALID : 0;
+        int64_t suppressed;
+        int r;
 
-        if (request->refusal) {
-                status = request->refusal;
-        } else {
-                request->body[request->len] = '\0';
-                r = route->answer(route->ctx, request->body, request->len, &out, &status, &f);
-                len = out.len;
-                if (!r)
-                        r = strbuf_take(&out, &text, &f);
-                if (r) {
-                        status = MHD_HTTP_INTERNAL_SERVER_ERROR;
-                        log_error("a request could not be answered", LOG_STR("error", f.text));
-                }
-        }
-        if (route->count)
-                route->count(route->ctx, status);
-        series_observe(route->latency,
+        request->body[request->len] = '\0';
+        if (large)
+                pthread_mutex_lock(&server->large);
+        r = request->route->answer(request->route->ctx, request->body, request->len, &out, &status,
+                                   &f);
+        if (large)
+                pthread_mutex_unlock(&server->large);
+        *ret_len = out.len;
+        if (!r)
+                r = strbuf_take(&out, ret_text, &f);
+        if (!r)
+                return status;
+        if (log_limit_pass(&limit, 1000, &suppressed))
+                log_error("a request could not be answered", LOG_STR("error", f.text),
+                          LOG_INT("suppressed", suppressed));
+        *ret_text = strdup("internal error\n");
+        *ret_len = *ret_text ? strlen(*ret_text) : 0;
+        return MHD_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+static enum MHD_Result finish(struct request *request, struct MHD_Connection *connection) {
+        struct server *server = request->server;
+        char *text = NULL;
+        unsigned status;
+        size_t len;
+
+        if (request->refusal != SERVER_REFUSALS)
+                return refuse(request, connection);
+        status = judge(request, &text, &len);
+        count(request, status);
+        series_observe(request->route->latency,
                        (double)(clock_mono_us(server->opts.clock) - request->start_us) / 1e6);
-        return r ? refuse(server, connection, status)
-                 : queue(server, connection, status, text, len, false);
+        return text ? queue(server, connection, status, text, len, false) : MHD_NO;
 }
 
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *path,
@@ -348,7 +392,9 @@ static void on_log(void *ctx, const char *format, va_list ap) {
         int64_t suppressed;
         char text[FAULT_TEXT_MAX];
 
-        (void)ctx;
+        /* The only message of a handshake that failed. */
+        if (strstr(format, "handshake"))
+                series_add(((struct server *)ctx)->opts.handshake_failures, 1);
         if (!log_limit_pass(&limit, 10000, &suppressed))
                 return;
         (void)vsnprintf(text, sizeof(text), format, ap);
@@ -367,7 +413,7 @@ static struct MHD_Daemon *start(struct server *server) {
         for (int i = 0; i < 2 && !daemon; i++, flags &= ~(unsigned)MHD_USE_DUAL_STACK)
                 daemon = MHD_start_daemon(
                         flags, o->port, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER,
-                        on_log, NULL, MHD_OPTION_THREAD_POOL_SIZE, o->threads,
+                        on_log, server, MHD_OPTION_THREAD_POOL_SIZE, o->threads,
                         MHD_OPTION_THREAD_STACK_SIZE, (size_t)SERVER_STACK_BYTES,
                         MHD_OPTION_CONNECTION_LIMIT, o->connections,
                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_POOL_BYTES,
@@ -389,6 +435,7 @@ int server_new(const struct server_opts *opts, struct server **ret_server, struc
         if (!server)
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         server->opts = *opts;
+        pthread_mutex_init(&server->large, NULL);
         /* Below the limit of libmicrohttpd's single threads, which share it out: at that they would
          * accept nobody any more. */
         r = reaper_new(opts->clock, opts->connections / 4 * 3, &server->reaper, f);
@@ -432,14 +479,31 @@ void server_free(struct server *server) {
         if (server->daemon)
                 MHD_stop_daemon(server->daemon);
         reaper_free(server->reaper);
+        pthread_mutex_destroy(&server->large);
         free(server);
 }
 
 struct server_load server_load(struct server *server) {
-        return (struct server_load){
-                .connections = reaper_count(server->reaper),
-                .reaped = reaper_reaped(server->reaper),
+        struct reaper_load connections = reaper_load(server->reaper);
+        struct server_load load = {
+                .connections = connections.connections,
+                .slow = connections.slow,
+                .crowded = connections.crowded,
                 .body_bytes = atomic_load(&server->body_bytes),
-                .requests = atomic_load(&server->requests),
         };
+
+        for (size_t i = 0; i < SERVER_REFUSALS; i++)
+                load.refused[i] = atomic_load(&server->refused[i]);
+        return load;
+}
+
+int server_check(void *server, struct fault *f) {
+        struct reaper_load load = reaper_load(((struct server *)server)->reaper);
+
+        if (load.overdue_ms >= SERVER_HUNG_MS)
+                return fault_set(f, FAULT_BUG,
+                                 "a connection that was to end %d s ago is still open: its thread "
+                                 "hangs",
+                                 (int)(load.overdue_ms / 1000));
+        return 0;
 }

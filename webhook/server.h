@@ -39,11 +39,12 @@ struct server_opts {
         uint16_t port;                     /* 0: any (tests) */
         const struct server_route *routes; /* borrowed until server_free */
         void *cert_callback;               /* of tls_store */
+        struct series *handshake_failures; /* counter; NULL: none */
         const struct clock *clock;
         unsigned threads;     /* at least 2 */
         unsigned connections; /* at most these at a time */
         size_t body_max;      /* bytes */
-        size_t bodies_max;    /* bytes of all bodies under way */
+        size_t bodies_max;    /* bytes of all bodies under way, but for the first 16 KiB of each */
         size_t answer_max;    /* bytes */
         int64_t header_ms;    /* handshake and header */
         int64_t request_ms;   /* header and body */
@@ -69,10 +70,26 @@ bool server_stop(struct server *server, int64_t within_ms);
 void server_free(struct server *server);
 DEFINE_CLEANUP(struct server *, server_free)
 
+/* Why a request was refused before it was judged. */
+enum server_refusal {
+        SERVER_BAD_FRAMING, /* 400 */
+        SERVER_NO_PATH,     /* 404 */
+        SERVER_NO_METHOD,   /* 405 */
+        SERVER_NO_JSON,     /* 415 */
+        SERVER_TOO_LARGE,   /* 413 */
+        SERVER_BUSY,        /* 503: bodies take all the memory they may */
+        SERVER_REFUSALS
+};
+/* A word for a label. */
+const char *server_refusal_name(enum server_refusal refusal);
+
 struct server_load {
         size_t connections;
-        uint64_t reaped; /* connections ended for slowness */
+        uint64_t slow, crowded; /* connections ended for slowness, and to make room */
         size_t body_bytes;
-        size_t requests; /* under way */
+        uint64_t refused[SERVER_REFUSALS];
 };
 struct server_load server_load(struct server *server);
+
+/* An ops_check for liveness: fails when a thread hangs. Return: 0, -FAULT_BUG. */
+int server_check(void *server, struct fault *f) MUST_CHECK;

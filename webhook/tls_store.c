@@ -152,7 +152,6 @@ static int reload(struct tls_store *store, struct fault *f) {
         store->generations = g;
         atomic_store(&tls_current, g);
         series_set(store->opts.expiry, (double)g->not_after_s);
-        series_add(store->opts.reads, 1);
         log_info("serving certificate loaded", LOG_INT("notAfter", g->not_after_s));
         g = NULL;
         return 0;
@@ -178,13 +177,14 @@ static void look(struct tls_store *store) {
         struct fault f = FAULT_INIT;
 
         free_retired(store);
+        series_add(store->opts.reads, 1);
         if (reload(store, &f) == 0) {
                 store->last_error[0] = '\0';
                 return;
         }
+        series_add(store->opts.errors, 1);
         if (strcmp(store->last_error, f.text) == 0)
                 return;
-        series_add(store->opts.errors, 1);
         log_warning("the serving certificate cannot be read; the one before stays",
                     LOG_STR("error", f.text));
         memcpy(store->last_error, f.text, sizeof(store->last_error));
@@ -308,4 +308,11 @@ int tls_store_check(void *store, struct fault *f) {
         if (now_s < g->not_before_s || now_s > g->not_after_s)
                 return fault_set(f, FAULT_IO, "the certificate is not valid now");
         return 0;
+}
+
+bool tls_store_serves(const struct tls_store *store, const void *der, size_t len) {
+        const struct generation *g = atomic_load(&tls_current);
+
+        (void)store;
+        return g && g->certs[0].cert.size == len && memcmp(g->certs[0].cert.data, der, len) == 0;
 }

@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/cleanup.h"
@@ -23,7 +25,7 @@ struct tls_store_opts {
         const char *cert_path, *key_path; /* files in one directory; borrowed */
         const struct clock *clock;
         struct series *expiry;         /* gauge, Unix time; NULL: none */
-        struct series *reads, *errors; /* counters; NULL: none */
+        struct series *reads, *errors; /* counters: looks at the files, those that failed */
 };
 
 /* Reads the pair and starts the thread. Files that are not there yet are no error: handshakes fail
@@ -39,3 +41,6 @@ void *tls_store_callback(void);
 
 /* Fails while there is no certificate, or when it is not valid now: an ops_check. Thread-safe. */
 int tls_store_check(void *store, struct fault *f) MUST_CHECK;
+
+/* Whether this certificate (DER) is the leaf that new handshakes get. Thread-safe. */
+bool tls_store_serves(const struct tls_store *store, const void *der, size_t len);

@@ -28,8 +28,10 @@ struct rules_verdict {
         size_t count;                     /* 0: valid */
 };
 
-/* More causes than this help nobody; the last one says then that there are more. */
+/* More causes than this, or more than these bytes of them, help nobody; the last one says then that
+ * there are more. */
 #define RULES_CAUSES_MAX 256
+#define RULES_TEXT_MAX   ((size_t)256 << 10)
 
 /* Arena bytes that any verdict fits in: each cause quotes at most a few values of RULES_VALUE_MAX
  * bytes, escaped; an arena of this cap only fails when memory does. */

@@ -65,12 +65,17 @@ const char *rules_path(struct rules *r, const struct rules_at *at) {
         return strncmp(field, "spec.", 5) == 0 ? field + 5 : field;
 }
 
-/* Makes room for a cause. Return: NULL when there are RULES_CAUSES_MAX already; the last one says
- * so then. */
+/* Makes room for a cause. Return: NULL when there are too many already; the last one says so then.
+ */
 static struct rules_cause *rules_next(struct rules *r) {
-        if (r->count < RULES_CAUSES_MAX)
+        bool room = r->count < RULES_CAUSES_MAX;
+
+        if (room && !r->full && r->arena->used < RULES_TEXT_MAX)
                 return &r->causes[r->count++];
-        r->causes[RULES_CAUSES_MAX - 1] = (struct rules_cause){
+        if (room && !r->full)
+                r->count++;
+        r->full = true;
+        r->causes[r->count - 1] = (struct rules_cause){
                 .reason = "FieldValueTooMany",
                 .field = "spec",
                 .message = "Too many: spec has more mistakes than are listed",
@@ -410,10 +415,11 @@ bool rules_accept(struct rules *r, const struct rules_at *at) {
         bool accepted;
 
         /* Full: whether it finds more cannot be told, and does not matter. */
-        if (before == RULES_CAUSES_MAX)
+        if (r->full || before == RULES_CAUSES_MAX)
                 return true;
         rules_walk(r, &copy);
         accepted = r->count == before;
         r->count = before;
+        r->full = false;
         return accepted;
 }

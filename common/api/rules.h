@@ -76,6 +76,7 @@ struct rules {
         struct arena *arena;
         struct rules_cause causes[RULES_CAUSES_MAX];
         size_t count;
+        bool full; /* the last cause says that there are more */
 };
 
 /* Judges node by rule, with all below it. */

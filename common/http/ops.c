@@ -9,15 +9,19 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "common/base/flags.h"
 #include "common/base/metrics.h"
 #include "common/base/strbuf.h"
+#include "common/http/reaper.h"
 
 /* The kubelet and a few scrapers; each idle connection costs its pool. */
 #define OPS_CONNECTIONS 32
 #define OPS_POOL_BYTES  8192
 #define OPS_TIMEOUT_S   10
+/* One that is silent, or drips, makes room from here on. */
+#define OPS_CROWD 24
 
 /* 1,024 series a metric and a few dozen metrics would be below this. */
 #define OPS_BODY_MAX (16U << 20)
@@ -25,7 +29,34 @@
 struct ops {
         struct ops_opts opts;
         struct MHD_Daemon *health, *metrics;
+        struct reaper *health_reaper, *metrics_reaper;
 };
+
+/* ---- deadlines, as in webhook/server.c: libmicrohttpd's own restart with every byte ---- */
+
+static void on_connection(void *ctx, struct MHD_Connection *connection, void **entry,
+                          enum MHD_ConnectionNotificationCode code) {
+        if (code == MHD_CONNECTION_NOTIFY_CLOSED)
+                reaper_remove(ctx, *entry);
+        else
+                *entry = reaper_add(
+                        ctx,
+                        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)
+                                ->connect_fd,
+                        OPS_TIMEOUT_S * 1000);
+}
+
+static void on_completed(void *ctx, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode code) {
+        (void)state;
+        (void)code;
+        reaper_served(ctx,
+                      MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)
+                              ->socket_context,
+                      OPS_TIMEOUT_S * 1000);
+}
+
+/* ---- answers ---- */
 
 static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status,
                               const char *content_type, struct strbuf *body) {
@@ -196,7 +227,7 @@ static int listen_on(const char *host, uint16_t port, int *ret_fd, struct fault 
 }
 
 static int start(struct ops *ops, const char *address, MHD_AccessHandlerCallback serve,
-                 struct MHD_Daemon **ret_daemon, struct fault *f) {
+                 struct reaper **ret_reaper, struct MHD_Daemon **ret_daemon, struct fault *f) {
         char host[FLAGS_HOST_SIZE];
         uint16_t port;
         int fd, r;
@@ -207,16 +238,19 @@ static int start(struct ops *ops, const char *address, MHD_AccessHandlerCallback
                                  address);
         if (port == 0)
                 return 0;
-        r = listen_on(host, port, &fd, f);
+        r = reaper_new(clock_system(), OPS_CROWD, ret_reaper, f);
+        if (!r)
+                r = listen_on(host, port, &fd, f);
         if (r)
                 return r;
         /* poll: epoll spins (see webhook/server.c). */
-        *ret_daemon =
-                MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC, 0, NULL, NULL, serve,
-                                 ops, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-                                 (unsigned)OPS_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                                 (size_t)OPS_POOL_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
-                                 (unsigned)OPS_TIMEOUT_S, MHD_OPTION_END);
+        *ret_daemon = MHD_start_daemon(
+                MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC, 0, NULL, NULL, serve, ops,
+                MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+                (unsigned)OPS_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                (size_t)OPS_POOL_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)OPS_TIMEOUT_S,
+                MHD_OPTION_NOTIFY_CONNECTION, on_connection, *ret_reaper,
+                MHD_OPTION_NOTIFY_COMPLETED, on_completed, *ret_reaper, MHD_OPTION_END);
         if (!*ret_daemon) {
                 (void)close(fd);
                 return fault_set(f, FAULT_IO, "start the server on %s", address);
@@ -231,9 +265,10 @@ int ops_new(const struct ops_opts *opts, struct ops **ret_ops, struct fault *f) 
         if (!ops)
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         ops->opts = *opts;
-        r = start(ops, opts->health_address, serve_health, &ops->health, f);
+        r = start(ops, opts->health_address, serve_health, &ops->health_reaper, &ops->health, f);
         if (!r)
-                r = start(ops, opts->metrics_address, serve_metrics, &ops->metrics, f);
+                r = start(ops, opts->metrics_address, serve_metrics, &ops->metrics_reaper,
+                          &ops->metrics, f);
         if (r)
                 return r;
         *ret_ops = TAKE(ops);
@@ -247,5 +282,7 @@ void ops_free(struct ops *ops) {
                 MHD_stop_daemon(ops->health);
         if (ops->metrics)
                 MHD_stop_daemon(ops->metrics);
+        reaper_free(ops->health_reaper);
+        reaper_free(ops->metrics_reaper);
         free(ops);
 }

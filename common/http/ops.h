@@ -7,7 +7,8 @@
  *     /metrics                     text format 0.0.4
  *
  * Health and metrics are two daemons of one thread each, so that a slow scraper never makes the
- * kubelet wait. Connections are few, small and short-lived; requests have no body.
+ * kubelet wait. Connections are few, small and short-lived, and one that stays silent or drips
+ * bytes is ended after 10 s, or earlier to make room; requests have no body.
  */
 #pragma once
 

@@ -23,6 +23,7 @@ struct json_scan {
         size_t want_count;
         struct json_name *names; /* those of all open objects, innermost last */
         size_t name_count, name_cap;
+        size_t values; /* seen so far */
         struct fault *f;
 };
 
@@ -270,6 +271,8 @@ static uint64_t json_name_hash(const char *text, size_t len) {
 }
 
 static int json_name_push(struct json_scan *s, const char *text, size_t len) {
+        if (s->name_count == JSON_NAMES_MAX)
+                return json_bad(s, "too many members");
         if (s->name_count == s->name_cap) {
                 size_t cap = s->name_cap ? s->name_cap * 2 : 64;
                 struct json_name *names = realloc(s->names, cap * sizeof(*names));
@@ -368,7 +371,7 @@ static int json_scan_value(struct json_scan *s, unsigned depth, uint64_t mask);
 
 static int json_scan_member(struct json_scan *s, unsigned depth, uint64_t mask) {
         uint64_t inner, here;
-        size_t start = s->at + 1;
+        size_t start = s->at + 1, values = s->values;
         int r = json_scan_string(s);
 
         if (r)
@@ -386,9 +389,12 @@ static int json_scan_member(struct json_scan *s, unsigned depth, uint64_t mask) 
         r = json_scan_value(s, depth + 1, inner);
         if (r)
                 return r;
-        for (; here; here &= here - 1)
-                s->wants[__builtin_ctzll(here)].span =
-                        (struct json_span){ .text = s->text + start, .len = s->at - start };
+        for (; here; here &= here - 1) {
+                struct json_want *want = &s->wants[__builtin_ctzll(here)];
+
+                want->span = (struct json_span){ .text = s->text + start, .len = s->at - start };
+                want->values = s->values - values;
+        }
         return 0;
 }
 
@@ -446,6 +452,7 @@ static int json_scan_array(struct json_scan *s, unsigned depth) {
 }
 
 static int json_scan_value(struct json_scan *s, unsigned depth, uint64_t mask) {
+        s->values++;
         switch (json_peek(s)) {
         case '{':
         case '[':

@@ -30,13 +30,19 @@ struct json_span {
         size_t len;
 };
 
-/* A wanted member: path segments from the top, NULL-terminated. Found spans go to `span`; the
- * caller sets it to {NULL, 0} first. */
+/* Members of all objects that are open at a time: many times what any object has, and it bounds the
+ * memory of the pass. */
+#define JSON_NAMES_MAX 524288
+
+/* A wanted member: path segments from the top, NULL-terminated. Found spans go to `span`, and the
+ * number of values in it (itself and all below, what a tree of it would have) to `values`; the
+ * caller sets both to 0 first. */
 #define JSON_WANT_SEGMENTS 6
 #define JSON_WANT_MAX      64
 struct json_want {
         const char *path[JSON_WANT_SEGMENTS + 1];
         struct json_span span;
+        size_t values;
 };
 
 /* Checks text[0..len) and fills the spans of wants[0..want_count) (at most JSON_WANT_MAX).

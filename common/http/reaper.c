@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "webhook/reaper.h"
+#include "common/http/reaper.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -15,8 +15,8 @@
 
 struct reaper_entry {
         int fd;
-        int64_t deadline_ms; /* monotonic */
-        bool reaped;
+        int64_t deadline_ms; /* monotonic; when it was ended, once it has been */
+        bool ended;
         struct reaper_entry *prev, *next;
 };
 
@@ -28,15 +28,15 @@ struct reaper {
         bool stopping;
         struct reaper_entry *entries; /* the one without an answer for longest comes first */
         size_t count;
-        uint64_t reaped;
+        uint64_t slow, crowded;
         pthread_t thread;
 };
 
 /* The lock keeps the descriptor from being closed, and used again, in between. */
 static void end_locked(struct reaper *reaper, struct reaper_entry *entry) {
         (void)shutdown(entry->fd, SHUT_RDWR);
-        entry->reaped = true;
-        reaper->reaped++;
+        entry->ended = true;
+        entry->deadline_ms = clock_mono_ms(reaper->clock);
 }
 
 static void reap_locked(struct reaper *reaper) {
@@ -44,8 +44,10 @@ static void reap_locked(struct reaper *reaper) {
         struct reaper_entry *entry;
 
         DL_FOREACH(reaper->entries, entry) {
-                if (!entry->reaped && now_ms >= entry->deadline_ms)
-                        end_locked(reaper, entry);
+                if (entry->ended || now_ms < entry->deadline_ms)
+                        continue;
+                end_locked(reaper, entry);
+                reaper->slow++;
         }
 }
 
@@ -55,9 +57,10 @@ static void make_room_locked(struct reaper *reaper) {
         if (reaper->count < reaper->crowd)
                 return;
         DL_FOREACH(reaper->entries, entry) {
-                if (entry->reaped)
+                if (entry->ended)
                         continue;
                 end_locked(reaper, entry);
+                reaper->crowded++;
                 return;
         }
 }
@@ -143,7 +146,8 @@ void reaper_set(struct reaper *reaper, struct reaper_entry *entry, int64_t withi
         if (!entry)
                 return;
         pthread_mutex_lock(&reaper->mutex);
-        entry->deadline_ms = deadline_ms;
+        if (!entry->ended)
+                entry->deadline_ms = deadline_ms;
         pthread_mutex_unlock(&reaper->mutex);
 }
 
@@ -153,7 +157,8 @@ void reaper_served(struct reaper *reaper, struct reaper_entry *entry, int64_t wi
         if (!entry)
                 return;
         pthread_mutex_lock(&reaper->mutex);
-        entry->deadline_ms = deadline_ms;
+        if (!entry->ended)
+                entry->deadline_ms = deadline_ms;
         DL_DELETE(reaper->entries, entry);
         DL_APPEND(reaper->entries, entry);
         pthread_mutex_unlock(&reaper->mutex);
@@ -169,20 +174,28 @@ void reaper_remove(struct reaper *reaper, struct reaper_entry *entry) {
         free(entry);
 }
 
-size_t reaper_count(struct reaper *reaper) {
-        size_t count;
+/* How far the most overdue connection is past its deadline. */
+static int64_t overdue_locked(const struct reaper *reaper) {
+        int64_t now_ms = clock_mono_ms(reaper->clock), most_ms = 0;
+        const struct reaper_entry *entry;
 
-        pthread_mutex_lock(&reaper->mutex);
-        count = reaper->count;
-        pthread_mutex_unlock(&reaper->mutex);
-        return count;
+        DL_FOREACH(reaper->entries, entry) {
+                if (now_ms - entry->deadline_ms > most_ms)
+                        most_ms = now_ms - entry->deadline_ms;
+        }
+        return most_ms;
 }
 
-uint64_t reaper_reaped(struct reaper *reaper) {
-        uint64_t reaped;
+struct reaper_load reaper_load(struct reaper *reaper) {
+        struct reaper_load load;
 
         pthread_mutex_lock(&reaper->mutex);
-        reaped = reaper->reaped;
+        load = (struct reaper_load){
+                .connections = reaper->count,
+                .slow = reaper->slow,
+                .crowded = reaper->crowded,
+                .overdue_ms = overdue_locked(reaper),
+        };
         pthread_mutex_unlock(&reaper->mutex);
-        return reaped;
+        return load;
 }

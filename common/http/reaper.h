@@ -8,6 +8,9 @@
  * In a crowd each new connection ends the one that has gone without an answer for longest: however
  * many stay silent, one that asks at once is served.
  *
+ * It also tells of threads that hang: a connection that was ended and is still open a while later
+ * has nobody who looks after it.
+ *
  * Thread-safe.
  */
 #pragma once
@@ -37,6 +40,10 @@ void reaper_set(struct reaper *reaper, struct reaper_entry *entry, int64_t withi
 void reaper_served(struct reaper *reaper, struct reaper_entry *entry, int64_t within_ms);
 void reaper_remove(struct reaper *reaper, struct reaper_entry *entry);
 
-/* How many connections there are, and how many were ended. */
-size_t reaper_count(struct reaper *reaper);
-uint64_t reaper_reaped(struct reaper *reaper);
+struct reaper_load {
+        size_t connections;
+        uint64_t slow;      /* ended past their deadline */
+        uint64_t crowded;   /* ended to make room */
+        int64_t overdue_ms; /* how long ago the first of those still open had to end; 0: none */
+};
+struct reaper_load reaper_load(struct reaper *reaper);
