@@ -70,7 +70,7 @@ const char *rules_path(struct rules *r, const struct rules_at *at) {
 static struct rules_cause *rules_next(struct rules *r) {
         bool room = r->count < RULES_CAUSES_MAX;
 
-        if (room && !r->full && r->arena->used < RULES_TEXT_MAX)
+        if (room && !r->full && r->text < RULES_TEXT_MAX)
                 return &r->causes[r->count++];
         if (room && !r->full)
                 r->count++;
@@ -101,6 +101,7 @@ void rules_add(struct rules *r, const struct rules_at *at, const char *reason, c
                 .field = rules_field(r, at),
                 .message = arena_strndup(r->arena, strbuf_text(&b), b.len),
         };
+        r->text += strlen(cause->field) + b.len;
 }
 
 const struct rules_at *rules_item(const struct rules_at *at) {
@@ -411,7 +412,7 @@ void rules_walk(struct rules *r, const struct rules_at *at) {
 
 bool rules_accept(struct rules *r, const struct rules_at *at) {
         struct rules_at copy = *at;
-        size_t before = r->count;
+        size_t before = r->count, text = r->text;
         bool accepted;
 
         /* Full: whether it finds more cannot be told, and does not matter. */
@@ -420,6 +421,7 @@ bool rules_accept(struct rules *r, const struct rules_at *at) {
         rules_walk(r, &copy);
         accepted = r->count == before;
         r->count = before;
+        r->text = text;
         r->full = false;
         return accepted;
 }
