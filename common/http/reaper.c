@@ -15,7 +15,7 @@
 
 struct reaper_entry {
         int fd;
-        int64_t deadline_ms; /* monotonic; when it was ended, once it has been */
+        int64_t deadline_ms; /* monotonic; when it was ended, if that was earlier */
         bool ended;
         struct reaper_entry *prev, *next;
 };
@@ -33,10 +33,9 @@ struct reaper {
 };
 
 /* The lock keeps the descriptor from being closed, and used again, in between. */
-static void end_locked(struct reaper *reaper, struct reaper_entry *entry) {
+static void end_locked(struct reaper_entry *entry) {
         (void)shutdown(entry->fd, SHUT_RDWR);
         entry->ended = true;
-        entry->deadline_ms = clock_mono_ms(reaper->clock);
 }
 
 static void reap_locked(struct reaper *reaper) {
@@ -46,7 +45,7 @@ static void reap_locked(struct reaper *reaper) {
         DL_FOREACH(reaper->entries, entry) {
                 if (entry->ended || now_ms < entry->deadline_ms)
                         continue;
-                end_locked(reaper, entry);
+                end_locked(entry);
                 reaper->slow++;
         }
 }
@@ -59,7 +58,8 @@ static void make_room_locked(struct reaper *reaper) {
         DL_FOREACH(reaper->entries, entry) {
                 if (entry->ended)
                         continue;
-                end_locked(reaper, entry);
+                end_locked(entry);
+                entry->deadline_ms = clock_mono_ms(reaper->clock);
                 reaper->crowded++;
                 return;
         }

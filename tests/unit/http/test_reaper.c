@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "webhook/reaper.h"
+#include "common/http/reaper.h"
 
 #include <check.h>
 #include <poll.h>
@@ -59,6 +59,17 @@ static void end(struct connection *c) {
         close_p(&c->peers);
 }
 
+static size_t count(void) {
+        return reaper_load(reaper).connections;
+}
+
+/* How many were ended, for either reason. */
+static uint64_t ended(void) {
+        struct reaper_load load = reaper_load(reaper);
+
+        return load.slow + load.crowded;
+}
+
 /* Whether the peer sees the end of it; waits for at most that long. */
 static bool is_ended(const struct connection *c, int timeout_ms) {
         struct pollfd fd = { .fd = c->peers, .events = POLLIN };
@@ -88,10 +99,10 @@ START_TEST(a_connection_lives_until_its_deadline) {
         ck_assert(is_ended(&c, LIMIT_MS));
         /* It counts once, however often the thread looks. */
         await_look();
-        ck_assert_uint_eq(reaper_reaped(reaper), 4);
-        ck_assert_uint_eq(reaper_count(reaper), 1);
+        ck_assert_uint_eq(ended(), 4);
+        ck_assert_uint_eq(count(), 1);
         end(&c);
-        ck_assert_uint_eq(reaper_count(reaper), 0);
+        ck_assert_uint_eq(count(), 0);
 }
 END_TEST
 
@@ -130,7 +141,7 @@ START_TEST(a_reaped_one_is_not_revived) {
         ck_assert(is_ended(&c, LIMIT_MS));
         moves[_i](reaper, c.entry, 100000);
         await_look();
-        ck_assert_uint_eq(reaper_reaped(reaper), 2);
+        ck_assert_uint_eq(ended(), 2);
         end(&c);
 }
 END_TEST
@@ -141,8 +152,8 @@ START_TEST(one_that_ended_by_itself_is_left_alone) {
         end(&c);
         atomic_fetch_add(&now_ms, 100000);
         await_look();
-        ck_assert_uint_eq(reaper_reaped(reaper), 1);
-        ck_assert_uint_eq(reaper_count(reaper), 0);
+        ck_assert_uint_eq(ended(), 1);
+        ck_assert_uint_eq(count(), 0);
 }
 END_TEST
 
@@ -155,7 +166,7 @@ START_TEST(below_the_crowd_nobody_has_to_go) {
                 c[i] = connect_within(LIMIT_MS);
         for (size_t i = 0; i < CROWD; i++)
                 ck_assert(!is_ended(&c[i], 0));
-        ck_assert_uint_eq(reaper_count(reaper), CROWD);
+        ck_assert_uint_eq(count(), CROWD);
         for (size_t i = 0; i < CROWD; i++)
                 end(&c[i]);
 }
@@ -174,7 +185,7 @@ START_TEST(in_a_crowd_the_oldest_without_an_answer_goes) {
         ck_assert(is_ended(&c[2], 0) && !is_ended(&c[0], 0) && !is_ended(&c[3], 0));
         c[5] = connect_within(LIMIT_MS);
         ck_assert(is_ended(&c[0], 0) && !is_ended(&c[3], 0) && !is_ended(&c[4], 0));
-        ck_assert_uint_eq(reaper_reaped(reaper), 3);
+        ck_assert_uint_eq(ended(), 3);
         for (size_t i = 0; i < CROWD + 3; i++)
                 end(&c[i]);
 }
@@ -195,6 +206,43 @@ START_TEST(when_all_had_to_go_a_new_one_stays) {
 }
 END_TEST
 
+START_TEST(the_reasons_are_counted_apart) {
+        struct connection c[CROWD + 1];
+
+        for (size_t i = 0; i < CROWD; i++)
+                c[i] = connect_within(1000);
+        c[CROWD] = connect_within(2000);
+        ck_assert(is_ended(&c[0], 0));
+        ck_assert_uint_eq(reaper_load(reaper).crowded, 1);
+        ck_assert_uint_eq(reaper_load(reaper).slow, 0);
+        atomic_fetch_add(&now_ms, 1000);
+        for (size_t i = 1; i < CROWD; i++)
+                ck_assert(is_ended(&c[i], LIMIT_MS));
+        ck_assert_uint_eq(reaper_load(reaper).crowded, 1);
+        ck_assert_uint_eq(reaper_load(reaper).slow, CROWD - 1);
+        for (size_t i = 0; i < CROWD + 1; i++)
+                end(&c[i]);
+}
+END_TEST
+
+START_TEST(one_that_stays_open_after_its_end_is_overdue) {
+        struct connection hung = connect_within(1000), other;
+
+        atomic_fetch_add(&now_ms, 999);
+        ck_assert_int_eq(reaper_load(reaper).overdue_ms, 0);
+        atomic_fetch_add(&now_ms, 1001);
+        ck_assert(is_ended(&hung, LIMIT_MS));
+        /* A late word of its thread changes nothing. */
+        reaper_set(reaper, hung.entry, 100000);
+        atomic_fetch_add(&now_ms, 60000);
+        ck_assert_int_eq(reaper_load(reaper).overdue_ms, 61000);
+        other = connect_within(1000);
+        end(&hung);
+        ck_assert_int_eq(reaper_load(reaper).overdue_ms, 0);
+        end(&other);
+}
+END_TEST
+
 /* ---- threads, memory ---- */
 
 static void *come_and_go(void *ctx) {
@@ -204,7 +252,7 @@ static void *come_and_go(void *ctx) {
 
                 reaper_set(reaper, c.entry, 1000);
                 reaper_served(reaper, c.entry, i % 5 ? 1000 : -1);
-                (void)reaper_count(reaper);
+                (void)count();
                 end(&c);
         }
         return NULL;
@@ -217,7 +265,7 @@ START_TEST(many_come_and_go_at_a_time) {
                 ck_assert_int_eq(pthread_create(&threads[i], NULL, come_and_go, NULL), 0);
         for (size_t i = 0; i < 4; i++)
                 ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
-        ck_assert_uint_eq(reaper_count(reaper), 0);
+        ck_assert_uint_eq(count(), 0);
 }
 END_TEST
 
@@ -233,7 +281,7 @@ START_TEST(without_memory_a_connection_is_not_watched) {
         reaper_set(reaper, NULL, 1);
         reaper_served(reaper, NULL, 1);
         reaper_remove(reaper, NULL);
-        ck_assert_uint_eq(reaper_count(reaper), 0);
+        ck_assert_uint_eq(count(), 0);
         alloc_fail_arm(1);
         r = reaper_new(&test_clock, CROWD, &other, NULL);
         ck_assert(alloc_fail_disarm());
@@ -258,6 +306,8 @@ int main(void) {
         tcase_add_test(tcase, one_that_ended_by_itself_is_left_alone);
         tcase_add_test(tcase, below_the_crowd_nobody_has_to_go);
         tcase_add_test(tcase, in_a_crowd_the_oldest_without_an_answer_goes);
+        tcase_add_test(tcase, the_reasons_are_counted_apart);
+        tcase_add_test(tcase, one_that_stays_open_after_its_end_is_overdue);
         tcase_add_test(tcase, when_all_had_to_go_a_new_one_stays);
         tcase_add_test(tcase, many_come_and_go_at_a_time);
         tcase_add_test(tcase, without_memory_a_connection_is_not_watched);
