@@ -81,9 +81,16 @@ static void *on_request_line(void *ctx, const char *uri, struct MHD_Connection *
         return NULL;
 }
 
-static void request_free(struct request *request) {
+/* Gives back what the body takes. */
+static void drop_body(struct request *request) {
         free(request->body);
+        request->body = NULL;
         atomic_fetch_sub(&request->server->body_bytes, request->reserved);
+        request->reserved = 0;
+}
+
+static void request_free(struct request *request) {
+        drop_body(request);
         if (request->route)
                 series_add(request->route->in_flight, -1);
         atomic_fetch_sub(&request->server->requests, 1);
@@ -146,18 +153,22 @@ static enum MHD_Result queue(struct server *server, struct MHD_Connection *conne
         return queued;
 }
 
-/* Counts an answer. */
-static void count(struct request *request, unsigned status) {
+static void count(const struct request *request, unsigned status) {
         const struct server_route *route = request->route;
 
-        if (request->refusal != SERVER_REFUSALS)
-                atomic_fetch_add(&request->server->refused[request->refusal], 1);
         if (route && route->count)
                 route->count(route->ctx, status);
 }
 
+/* From here on the request is only read to its end. */
+static void set_refusal(struct request *request, enum server_refusal refusal) {
+        request->refusal = refusal;
+        atomic_fetch_add(&request->server->refused[refusal], 1);
+        drop_body(request);
+}
+
 /* A refusal ends the connection: what else the client sends belongs to the refused request. */
-static enum MHD_Result refuse(struct request *request, struct MHD_Connection *connection) {
+static enum MHD_Result answer_refusal(struct request *request, struct MHD_Connection *connection) {
         const struct refusal *refusal = &refusals[request->refusal];
         char *text = strdup(refusal->text);
 
@@ -278,6 +289,7 @@ static enum server_refusal judge_header(struct request *request, struct MHD_Conn
 static enum MHD_Result begin(struct server *server, struct MHD_Connection *connection,
                              const char *path, const char *method, void **state) {
         struct request *request = calloc(1, sizeof(*request));
+        enum server_refusal refusal;
 
         if (!request)
                 return MHD_NO;
@@ -288,9 +300,13 @@ static enum MHD_Result begin(struct server *server, struct MHD_Connection *conne
         if (request->route)
                 series_add(request->route->in_flight, 1);
         *state = request;
-        request->refusal = judge_header(request, connection, method);
-        /* Only before the body can it be refused at once. */
-        return request->refusal == SERVER_REFUSALS ? MHD_YES : refuse(request, connection);
+        request->refusal = SERVER_REFUSALS;
+        refusal = judge_header(request, connection, method);
+        if (refusal == SERVER_REFUSALS)
+                return MHD_YES;
+        set_refusal(request, refusal);
+        /* Only before the body can it be answered at once. */
+        return answer_refusal(request, connection);
 }
 
 /* ---- the body ---- */
@@ -303,12 +319,14 @@ static bool take_piece(struct request *request, const char *bytes, size_t len) {
 
         if (total > 2 * opts->body_max)
                 return false;
-        if (total > opts->body_max)
-                request->refusal = SERVER_TOO_LARGE;
-        else if (request->refusal == SERVER_REFUSALS && !make_room(request, len))
-                request->refusal = SERVER_BUSY;
-        if (request->refusal == SERVER_REFUSALS)
-                memcpy(request->body + request->len, bytes, len);
+        if (request->refusal == SERVER_REFUSALS) {
+                if (total > opts->body_max)
+                        set_refusal(request, SERVER_TOO_LARGE);
+                else if (!make_room(request, len))
+                        set_refusal(request, SERVER_BUSY);
+                else
+                        memcpy(request->body + request->len, bytes, len);
+        }
         request->len = total;
         return true;
 }
@@ -351,7 +369,7 @@ static enum MHD_Result finish(struct request *request, struct MHD_Connection *co
         size_t len;
 
         if (request->refusal != SERVER_REFUSALS)
-                return refuse(request, connection);
+                return answer_refusal(request, connection);
         status = judge(request, &text, &len);
         count(request, status);
         series_observe(request->route->latency,

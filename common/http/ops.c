@@ -17,11 +17,11 @@
 #include "common/http/reaper.h"
 
 /* The kubelet and a few scrapers; each idle connection costs its pool. */
-#define OPS_CONNECTIONS 32
+#define OPS_CONNECTIONS 128
 #define OPS_POOL_BYTES  8192
 #define OPS_TIMEOUT_S   10
 /* One that is silent, or drips, makes room from here on. */
-#define OPS_CROWD 24
+#define OPS_CROWD 96
 
 /* 1,024 series a metric and a few dozen metrics would be below this. */
 #define OPS_BODY_MAX (16U << 20)

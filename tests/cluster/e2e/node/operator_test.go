@@ -5,12 +5,20 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"dbupgrade/tests/cluster/e2e/harness"
 )
@@ -67,26 +75,84 @@ func apiServerGone(t *testing.T) {
 	w.survives(func() { node.WithoutAPIServer(t, func() { time.Sleep(12 * time.Second) }) })
 }
 
+// webhookRollout replaces both Pods of the webhook while people create and change DBUpgrades without
+// a pause, until the old Pods are gone: not one request may fail.
 func webhookRollout(w *world) {
 	w.secret()
 	w.apply("v1", "activeDeadlineSeconds: 1000")
 	w.wait("Ready")
-	node.Kubectl(w, "rollout", "restart", "-n", harness.SystemNamespace, "deployment/dbupgrade-webhook")
-	rolled := make(chan error, 1)
-	go func() { rolled <- node.AwaitOperator() }()
-	for changes := 1; ; changes++ {
-		w.runner(fmt.Sprintf(`"activeDeadlineSeconds": %d`, 1000+changes))
-		select {
-		case err := <-rolled:
-			if err != nil {
-				w.Error(err)
-			}
-			w.Logf("%d changes meanwhile", changes)
-			w.await(done)
-			return
-		case <-time.After(50 * time.Millisecond):
-		}
+	before := webhookPods(w)
+	if len(before) != 2 {
+		w.Fatalf("want 2 Pods, got %v", before)
 	}
+	ctx, stop := context.WithCancel(w.Context())
+	defer stop()
+	creations, changes := w.stream(ctx, 4, w.tryCreate()), w.stream(ctx, 1, w.change)
+	node.Kubectl(w, "rollout", "restart", "-n", harness.SystemNamespace, "deployment/dbupgrade-webhook")
+	if err := node.AwaitOperator(); err != nil {
+		w.Error(err)
+	}
+	harness.Eventually(w, patience, "only new Pods are left", func() error {
+		now := webhookPods(w)
+		for _, pod := range before {
+			if slices.Contains(now, pod) {
+				return fmt.Errorf("%s is still there", pod)
+			}
+		}
+		return nil
+	})
+	stop()
+	created, changed := creations(), changes()
+	w.Logf("%d creations and %d changes, none failed, while %v were replaced", created, changed, before)
+	if created == 0 || changed == 0 {
+		w.Error("nothing was asked meanwhile")
+	}
+	w.await(done)
+}
+
+// webhookPods are the names of those that have not gone.
+func webhookPods(w *world) []string {
+	return strings.Fields(node.Kubectl(w, "get", "pods", "-n", harness.SystemNamespace,
+		"-l", "app.kubernetes.io/component=webhook", "-o", "jsonpath={.items[*].metadata.name}"))
+}
+
+// stream has as many people call do again and again until the context ends. What it returns waits
+// for them and counts their calls; each that fails fails the test.
+func (w *world) stream(ctx context.Context, people int, do func(n int64) error) func() int64 {
+	var calls atomic.Int64
+	var group sync.WaitGroup
+	for range people {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				n := calls.Add(1)
+				if err := do(n); err != nil {
+					w.Errorf("request %d: %v", n, err)
+				}
+			}
+		})
+	}
+	return func() int64 {
+		group.Wait()
+		return calls.Load()
+	}
+}
+
+// tryCreate has a new object judged by both webhooks, and not stored.
+func (w *world) tryCreate() func(int64) error {
+	shop := w.get()
+	return func(int64) error {
+		object := &unstructured.Unstructured{Object: map[string]any{"apiVersion": shop.GetAPIVersion(), "kind": shop.GetKind(),
+			"metadata": map[string]any{"generateName": "tried-"}, "spec": shop.Object["spec"]}}
+		_, err := w.upgrades.Create(w.Context(), object, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
+}
+
+// change changes what the reconciler looks at without a new run.
+func (w *world) change(n int64) error {
+	patch := fmt.Sprintf(`{"spec": {"runner": {"activeDeadlineSeconds": %d}}}`, 1000+n%1000)
+	_, err := w.upgrades.Patch(w.Context(), "shop", types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	return err
 }
 
 // memory tells what each process takes.

@@ -5,16 +5,16 @@ package webhook
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +36,11 @@ func aReview(t testing.TB) []byte {
 	}
 	t.Fatal("no case is allowed")
 	return nil
+}
+
+// padded is a review with white space behind it.
+func padded(review []byte, size int) []byte {
+	return append(slices.Clone(review), bytes.Repeat([]byte(" "), size-len(review))...)
 }
 
 func TestRequestsThatAreNoReviews(t *testing.T) {
@@ -120,19 +125,60 @@ func readAnswer(t *testing.T, c net.Conn) (int, string) {
 func TestBodies(t *testing.T) {
 	w := harness.StartWebhook(t)
 	client := w.Client()
-	for size, want := range map[int]int{2: 400, 3 << 20: 400, 7 << 20: 400, 7<<20 + 1: 413} {
-		status, _, err := w.Post(t.Context(), client, harness.MutatePath, bytes.Repeat([]byte(" "), size))
-		if err != nil || status != want {
-			t.Errorf("%d bytes: want %d, got %d, %v", size, want, status, err)
+	good := aReview(t)
+	for _, r := range []struct {
+		name         string
+		body         []byte
+		status       int
+		announceless bool
+	}{
+		{"nothing", nil, 400, false},
+		{"a good review", good, 200, false},
+		{"3 MB", padded(good, 3<<20), 200, false},
+		{"7 MiB", padded(good, 7<<20), 200, false},
+		{"7 MiB and a byte", padded(good, 7<<20+1), 413, false},
+		{"3 MB in chunks", padded(good, 3<<20), 200, true},
+		{"7 MiB in chunks", padded(good, 7<<20), 200, true},
+		{"7 MiB and a byte in chunks", padded(good, 7<<20+1), 413, true},
+	} {
+		var body io.Reader = bytes.NewReader(r.body)
+		if r.announceless {
+			body = io.MultiReader(body) // of no length that the client could know
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+w.Addr+harness.ValidatePath, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		response, err := client.Do(request)
+		if err != nil {
+			t.Errorf("%s: %v", r.name, err)
+			continue
+		}
+		text, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		if response.StatusCode != r.status || (r.status == 200) != bytes.Contains(text, []byte(`"allowed":true`)) {
+			t.Errorf("%s: want %d, got %d: %.200s", r.name, r.status, response.StatusCode, text)
 		}
 	}
 	t.Run("100-continue", func(t *testing.T) {
 		c := w.Dial(t)
 		body := aReview(t)
 		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", harness.ValidatePath, len(body))
-		line, err := bufio.NewReader(c).ReadString('\n')
+		reader := bufio.NewReader(c)
+		line, err := reader.ReadString('\n')
 		if err != nil || !strings.HasPrefix(line, "HTTP/1.1 100") {
 			t.Fatalf("%q, %v", line, err)
+		}
+		if _, err := reader.ReadString('\n'); err != nil { // the empty line behind it
+			t.Fatal(err)
+		}
+		if _, err := c.Write(body); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(reader, nil)
+		if err != nil || response.StatusCode != 200 {
+			t.Fatalf("%v, %v", response, err)
 		}
 	})
 	t.Run("pipelined", func(t *testing.T) {
@@ -150,158 +196,6 @@ func TestBodies(t *testing.T) {
 			_, _ = io.Copy(io.Discard, response.Body)
 		}
 	})
-}
-
-// serves sends good reviews until stop is closed, some on connections that stay and some on new
-// ones, and returns how many were answered.
-func serves(t *testing.T, w *harness.Webhook, stop <-chan struct{}) func() int {
-	t.Helper()
-	var answered, failed atomic.Int64
-	body := aReview(t)
-	var group sync.WaitGroup
-	for i := range 4 {
-		group.Go(func() {
-			client := w.Client()
-			client.Transport.(*http.Transport).DisableKeepAlives = i == 0
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				status, text, err := w.Post(context.Background(), client, harness.ValidatePath, body)
-				if err != nil || status != 200 || !bytes.Contains(text, []byte(`"allowed":true`)) {
-					if failed.Add(1) < 5 {
-						t.Errorf("a legitimate request: HTTP %d, %v", status, err)
-					}
-				}
-				answered.Add(1)
-			}
-		})
-	}
-	return func() int {
-		group.Wait()
-		return int(answered.Load())
-	}
-}
-
-// The manifests' memory limit.
-const memoryLimitKiB = 128 << 10
-
-func TestSlowAndHostileClients(t *testing.T) {
-	rows := []struct {
-		name   string
-		attack func(t *testing.T, w *harness.Webhook)
-	}{
-		{"half a ClientHello, 1,000 times", func(t *testing.T, w *harness.Webhook) {
-			for range 1000 {
-				c := raw(t, w)
-				_, _ = c.Write([]byte{0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00})
-			}
-			time.Sleep(5 * time.Second)
-		}},
-		{"1,000 silent connections", func(t *testing.T, w *harness.Webhook) {
-			for range 1000 {
-				raw(t, w)
-			}
-			time.Sleep(5 * time.Second)
-		}},
-		{"a header that drips", func(t *testing.T, w *harness.Webhook) {
-			drip(t, w, "POST "+harness.ValidatePath+" HTTP/1.1\r\nX: "+strings.Repeat("x", 1000))
-		}},
-		{"a body that drips", func(t *testing.T, w *harness.Webhook) {
-			drip(t, w, "POST "+harness.ValidatePath+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat(" ", 1000))
-		}},
-		{"10,000 connections in turn", func(t *testing.T, w *harness.Webhook) {
-			for range 10000 {
-				c, err := net.Dial("tcp", w.Addr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				c.Close()
-			}
-		}},
-		{"a flood of bodies of 6 MB", func(t *testing.T, w *harness.Webhook) {
-			body := bytes.Repeat([]byte("["), 6<<20)
-			var group sync.WaitGroup
-			for range 16 {
-				group.Go(func() {
-					client := w.Client()
-					for range 10 {
-						_, _, _ = w.Post(context.Background(), client, harness.ValidatePath, body) // 400 or 503
-					}
-				})
-			}
-			group.Wait()
-		}},
-		{"a flood of denied reviews", func(t *testing.T, w *harness.Webhook) {
-			body := []byte(strings.Replace(string(aReview(t)), `"image":"`, `"image":" `, -1))
-			client := w.Client()
-			for range 3000 {
-				if status, _, err := w.Post(t.Context(), client, harness.ValidatePath, body); err != nil || status != 200 {
-					t.Fatalf("HTTP %d, %v", status, err)
-				}
-			}
-		}},
-	}
-	for _, r := range rows {
-		t.Run(r.name, func(t *testing.T) {
-			w := harness.StartWebhook(t)
-			stop := make(chan struct{})
-			answered := serves(t, w, stop)
-			r.attack(t, w)
-			close(stop)
-			n := answered()
-			memory := w.PeakMemory(t)
-			t.Logf("%d legitimate requests beside it, %d KiB at most", n, memory)
-			if n == 0 {
-				t.Error("no legitimate request was answered")
-			}
-			if memory > memoryLimitKiB {
-				t.Errorf("%d KiB of memory", memory)
-			}
-			before := w.CPU(t)
-			time.Sleep(2 * time.Second)
-			if spent := w.CPU(t) - before; spent > time.Second {
-				t.Errorf("%v of processor time in 2 s without work", spent)
-			}
-		})
-	}
-}
-
-func raw(t *testing.T, w *harness.Webhook) net.Conn {
-	t.Helper()
-	c, err := net.Dial("tcp", w.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-const drippers = 600 // more than may be open at a time
-
-// drip sends a text on many connections, a byte at a time, until they are cut off.
-func drip(t *testing.T, w *harness.Webhook, text string) {
-	t.Helper()
-	var group sync.WaitGroup
-	var cut atomic.Int64
-	for range drippers {
-		c := w.Dial(t)
-		group.Go(func() {
-			for i := range len(text) {
-				if _, err := io.WriteString(c, text[i:i+1]); err != nil {
-					cut.Add(1)
-					return
-				}
-				time.Sleep(50 * time.Millisecond)
-			}
-		})
-	}
-	group.Wait()
-	if cut.Load() != drippers {
-		t.Errorf("only %d of %d were cut off", cut.Load(), drippers)
-	}
 }
 
 func TestCertificates(t *testing.T) {
@@ -402,51 +296,162 @@ func awaitServed(t *testing.T, w *harness.Webhook) {
 	})
 }
 
-func TestShutdown(t *testing.T) {
-	t.Run("what was accepted is answered", func(t *testing.T) {
-		w := harness.StartWebhook(t, "--shutdown-delay=2s")
-		stop := make(chan struct{})
-		answered := serves(t, w, stop)
-		time.Sleep(500 * time.Millisecond)
-		w.Signal(t, syscall.SIGTERM)
-		w.AwaitReady(t, false)
-		time.Sleep(time.Second)
-		// By now nobody sends it anything new, as with the endpoints of a Service.
-		close(stop)
-		if n := answered(); n == 0 {
-			t.Error("nothing was answered")
+// Names, labels and zeros of every series are there before the first request.
+func TestMetrics(t *testing.T) {
+	w := harness.StartWebhook(t)
+	client := w.Client()
+	path := `webhook="` + harness.ValidatePath + `"`
+	fresh := requests(t, w)
+	for _, series := range []string{
+		`controller_runtime_webhook_requests_total{` + path + `,code="200"}`,
+		`controller_runtime_webhook_requests_total{` + path + `,code="500"}`,
+		`controller_runtime_webhook_requests_in_flight{` + path + `}`,
+		`controller_runtime_webhook_latency_seconds_bucket{` + path + `,le="0.005"}`,
+		`controller_runtime_webhook_latency_seconds_bucket{` + path + `,le="10"}`,
+		`controller_runtime_webhook_latency_seconds_bucket{` + path + `,le="+Inf"}`,
+		`certwatcher_read_certificate_errors_total`,
+		`dbupgrade_webhook_reviews_total{` + path + `,allowed="false"}`,
+		`dbupgrade_webhook_denial_causes_total{` + path + `,reason="FieldValueInvalid"}`,
+		`dbupgrade_webhook_refused_requests_total{reason="memory"}`,
+		`dbupgrade_webhook_slow_connections_total`,
+		`dbupgrade_webhook_crowded_connections_total`,
+		`dbupgrade_webhook_handshake_failures_total`,
+		`dbupgrade_webhook_body_bytes`,
+	} {
+		if fresh[series] != "0" {
+			t.Errorf("before any request: %s: %q", series, fresh[series])
 		}
-		if code := w.Wait(t, 20*time.Second); code != 0 {
-			t.Errorf("exit code %d", code)
+	}
+	for range 3 {
+		ask(t, w, client, harness.ValidatePath, aReview(t))
+	}
+	ask(t, w, client, harness.ValidatePath, deniedReview(t))
+	for _, request := range []string{"GET " + harness.ValidatePath + " HTTP/1.1\r\nHost: x\r\n\r\n", "POST /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		c := w.Dial(t)
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
 		}
-	})
-	t.Run("the second signal ends it at once", func(t *testing.T) {
-		w := harness.StartWebhook(t, "--shutdown-delay=10m")
-		w.Signal(t, syscall.SIGTERM)
-		w.AwaitReady(t, false)
-		w.Signal(t, syscall.SIGTERM)
-		if code := w.Wait(t, 20*time.Second); code != 1 {
-			t.Errorf("exit code %d", code)
+		readAnswer(t, c)
+	}
+	failHandshake(t, w)
+	for series, want := range map[string]string{
+		`controller_runtime_webhook_requests_total{` + path + `,code="200"}`:                 "4",
+		`controller_runtime_webhook_requests_total{` + path + `,code="405"}`:                 "1",
+		`controller_runtime_webhook_latency_seconds_count{` + path + `}`:                     "4",
+		`controller_runtime_webhook_requests_in_flight{` + path + `}`:                        "0",
+		`dbupgrade_webhook_reviews_total{` + path + `,allowed="true"}`:                       "3",
+		`dbupgrade_webhook_reviews_total{` + path + `,allowed="false"}`:                      "1",
+		`dbupgrade_webhook_denial_causes_total{` + path + `,reason="FieldValueTypeInvalid"}`: "1",
+		`dbupgrade_webhook_refused_requests_total{reason="method"}`:                          "1",
+		`dbupgrade_webhook_refused_requests_total{reason="path"}`:                            "1",
+		`dbupgrade_webhook_handshake_failures_total`:                                         "1",
+		`dbupgrade_webhook_connections_max`:                                                  "512",
+		`dbupgrade_webhook_body_bytes_max`:                                                   "16777216",
+		`dbupgrade_operator_up`:                                                              "1",
+	} {
+		harness.Eventually(t, 10*time.Second, series, func() error {
+			if got := requests(t, w)[series]; got != want {
+				return fmt.Errorf("want %s, got %q", want, got)
+			}
+			return nil
+		})
+	}
+	if expiry := requests(t, w)["dbupgrade_webhook_cert_expiry_timestamp_seconds"]; expiry == "" || expiry == "0" {
+		t.Errorf("expiry: %q", expiry)
+	}
+	t.Run("promtool finds nothing to say", func(t *testing.T) {
+		cmd := exec.Command("promtool", "check", "metrics")
+		cmd.Stdin = strings.NewReader(scrape(t, w))
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%v\n%s", err, out)
 		}
 	})
 }
 
-func TestMetrics(t *testing.T) {
-	w := harness.StartWebhook(t)
-	client := w.Client()
-	for range 3 {
-		ask(t, w, client, harness.ValidatePath, aReview(t))
+// deniedReview has one mistake, of a wrong type.
+func deniedReview(t testing.TB) []byte {
+	t.Helper()
+	text := strings.Replace(string(aReview(t)), `"spec":{`, `"spec":{"suspend":1,`, 1)
+	if text == string(aReview(t)) {
+		t.Fatal("there is no spec")
 	}
-	got := requests(t, w)
-	path := `webhook="` + harness.ValidatePath + `"`
-	for series, want := range map[string]string{
-		`controller_runtime_webhook_requests_total{` + path + `,code="200"}`: "3",
-		`controller_runtime_webhook_latency_seconds_count{` + path + `}`:     "3",
-		`controller_runtime_webhook_requests_in_flight{` + path + `}`:        "0",
-		`dbupgrade_operator_up`: "1",
+	return []byte(text)
+}
+
+// failHandshake sends what is no TLS and waits until it is cut off.
+func failHandshake(t testing.TB, w *harness.Webhook) {
+	t.Helper()
+	c, err := net.Dial("tcp", w.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_, _ = io.Copy(io.Discard, c)
+}
+
+func TestHealth(t *testing.T) {
+	w := harness.StartWebhook(t)
+	for path, want := range map[string]string{
+		"/healthz":         "ok",
+		"/readyz":          "ok",
+		"/healthz?verbose": "[+]threads ok\nhealthz check passed\n",
+		"/readyz?verbose":  "[+]threads ok\n[+]certificate ok\n[+]listener ok\n[+]shutdown ok\nreadyz check passed\n",
+		"/readyz/listener": "ok",
+		"/readyz?verbose&exclude=listener&exclude=threads": "[+]threads excluded: ok\n[+]certificate ok\n[+]listener excluded: ok\n[+]shutdown ok\nreadyz check passed\n",
 	} {
-		if got[series] != want {
-			t.Errorf("%s: want %s, got %q of %v", series, want, got[series], got)
+		response, err := http.Get(w.Health + path)
+		if err != nil {
+			t.Fatal(err)
 		}
+		text, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		if response.StatusCode != 200 || string(text) != want {
+			t.Errorf("%s: HTTP %d: %s", path, response.StatusCode, text)
+		}
+	}
+}
+
+// The level changes while it runs; repeats are limited whatever it is.
+func TestLog(t *testing.T) {
+	w := harness.StartWebhook(t)
+	awaitLine := func(words string) {
+		harness.Eventually(t, 10*time.Second, words, func() error {
+			failHandshake(t, w)
+			if !strings.Contains(w.Log(), words) {
+				return fmt.Errorf("not in the log:\n%s", w.Log())
+			}
+			return nil
+		})
+	}
+	failHandshake(t, w)
+	if strings.Contains(w.Log(), "libmicrohttpd") {
+		t.Errorf("at level info:\n%s", w.Log())
+	}
+	w.Signal(t, syscall.SIGUSR1)
+	awaitLine(`"msg":"log level changed","level":0`)
+	awaitLine(`"logger":"webhook","msg":"libmicrohttpd"`)
+	client := w.Client()
+	for range 100 {
+		failHandshake(t, w)
+		ask(t, w, client, harness.ValidatePath, deniedReview(t))
+	}
+	if lines := strings.Count(w.Log(), "\n"); lines > 60 {
+		t.Errorf("%d lines:\n%.5000s", lines, w.Log())
+	}
+	w.Signal(t, syscall.SIGUSR2)
+	awaitLine(`"msg":"log level changed","level":1`)
+}
+
+// Keys are in memory: a crash must not write it to a file.
+func TestNoCoreDumps(t *testing.T) {
+	w := harness.StartWebhook(t)
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", w.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`(?m)^Max core file size +0 +0 `).Match(limits) {
+		t.Errorf("%s", limits)
 	}
 }

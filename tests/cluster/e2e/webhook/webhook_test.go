@@ -244,8 +244,8 @@ func TestBehindTheAPIServer(t *testing.T) {
 	}
 }
 
-// requests reads how many reviews the webhook has answered, by what its metrics say.
-func requests(t *testing.T, w *harness.Webhook) map[string]string {
+// scrape reads its metrics.
+func scrape(t testing.TB, w *harness.Webhook) string {
 	t.Helper()
 	response, err := http.Get(w.Meters)
 	if err != nil {
@@ -256,8 +256,14 @@ func requests(t *testing.T, w *harness.Webhook) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(text)
+}
+
+// requests are its metrics by series.
+func requests(t testing.TB, w *harness.Webhook) map[string]string {
+	t.Helper()
 	got := map[string]string{}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(scrape(t, w)) {
 		if series, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && !strings.HasPrefix(line, "#") {
 			got[series] = value
 		}
