@@ -135,25 +135,31 @@ static int admit_deny_size(struct arena *arena, struct admit_decision *decision,
         return arena_check(arena, f);
 }
 
+/* Judges the spec, given its tree. The old one is looked at only where it can make a difference: it
+ * excuses mistakes, and must not differ in what is immutable. */
+static int admit_judge_tree(const struct admit_request *request, const cJSON *spec,
+                            struct arena *arena, struct rules_verdict *ret_verdict,
+                            struct fault *f) {
+        CLEANUP(cJSON_Delete_p) cJSON *old_spec = NULL;
+        int r = dbupgrade_rules_judge(spec, NULL, arena, ret_verdict, f);
+
+        if (r || !request->update || request->old_spec_values > ADMIT_VALUES_MAX ||
+            (ret_verdict->count == 0 && request->same_database))
+                return r;
+        r = admit_parse(&request->old_spec, &old_spec, f);
+        return r ? r : dbupgrade_rules_judge(spec, old_spec, arena, ret_verdict, f);
+}
+
 static int admit_judge_spec(const struct admit_request *request, struct arena *arena,
                             struct admit_decision *decision, struct fault *f) {
         CLEANUP(cJSON_Delete_p) cJSON *spec = NULL;
-        CLEANUP(cJSON_Delete_p) cJSON *old_spec = NULL;
         int r;
 
         if (request->spec_values > ADMIT_VALUES_MAX)
                 return admit_deny_size(arena, decision, f);
         r = admit_parse(&request->spec, &spec, f);
-        if (r)
-                return r;
-        /* An old spec of that size was stored while the webhook was off: the way out stays open,
-         * and the CRD holds what may not change. */
-        if (request->update && request->old_spec_values <= ADMIT_VALUES_MAX) {
-                r = admit_parse(&request->old_spec, &old_spec, f);
-                if (r)
-                        return r;
-        }
-        r = dbupgrade_rules_judge(spec, old_spec, arena, &decision->verdict, f);
+        if (!r)
+                r = admit_judge_tree(request, spec, arena, &decision->verdict, f);
         if (r)
                 return r;
         decision->allowed = decision->verdict.count == 0;

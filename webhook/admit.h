@@ -25,7 +25,10 @@ struct admit_request {
         bool update;   /* UPDATE; otherwise CREATE */
         bool deleting; /* the object has metadata.deletionTimestamp */
         struct json_span spec;
-        struct json_span old_spec;            /* UPDATE */
+        struct json_span old_spec; /* UPDATE */
+        /* UPDATE: spec.database, in which all is that is immutable, is the same to the byte. Saves
+         * the tree of the old spec; false is always right. */
+        bool same_database;
         size_t spec_values, old_spec_values;  /* how many values are in them */
         struct json_span run_result, run_job; /* UPDATE: the old status.lastRun */
 };

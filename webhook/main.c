@@ -26,7 +26,7 @@
 #define HEADER_MS  10000
 #define REQUEST_MS 15000
 /* Two tries stay below the probe's 5 s. */
-#define SELF_DIAL_MS 1000
+#define SELF_DIAL_MS 2000
 
 struct options {
         const char *cert_dir, *cert_name, *key_name;

@@ -32,8 +32,10 @@ enum review_member {
         REVIEW_WANT_OBJECT,
         REVIEW_WANT_DELETION,
         REVIEW_WANT_SPEC,
+        REVIEW_WANT_DATABASE,
         REVIEW_WANT_OLD_OBJECT,
         REVIEW_WANT_OLD_SPEC,
+        REVIEW_WANT_OLD_DATABASE,
         REVIEW_WANT_RUN_RESULT,
         REVIEW_WANT_RUN_JOB,
         REVIEW_WANT_COUNT
@@ -54,8 +56,10 @@ static const struct json_want review_wants[REVIEW_WANT_COUNT] = {
         [REVIEW_WANT_DELETION] = { .path = { "request", "object", "metadata",
                                              "deletionTimestamp" } },
         [REVIEW_WANT_SPEC] = { .path = { "request", "object", "spec" } },
+        [REVIEW_WANT_DATABASE] = { .path = { "request", "object", "spec", "database" } },
         [REVIEW_WANT_OLD_OBJECT] = { .path = { "request", "oldObject" } },
         [REVIEW_WANT_OLD_SPEC] = { .path = { "request", "oldObject", "spec" } },
+        [REVIEW_WANT_OLD_DATABASE] = { .path = { "request", "oldObject", "spec", "database" } },
         [REVIEW_WANT_RUN_RESULT] = { .path = { "request", "oldObject", "status", "lastRun",
                                                "result" } },
         [REVIEW_WANT_RUN_JOB] = { .path = { "request", "oldObject", "status", "lastRun",
@@ -88,6 +92,12 @@ static bool review_is_present(const struct review *v, enum review_member member)
         char kind = json_span_kind(review_span(v, member));
 
         return kind != 0 && kind != 'n';
+}
+
+static bool review_is_same(const struct review *v, enum review_member a, enum review_member b) {
+        const struct json_span *x = review_span(v, a), *y = review_span(v, b);
+
+        return x->text && y->text && x->len == y->len && memcmp(x->text, y->text, x->len) == 0;
 }
 
 /* Checks what an answer needs: that it is a review, and its uid. Return: 0, or -FAULT_INVALID with
@@ -147,6 +157,7 @@ static int review_judge(const struct review *v, enum review_path path, struct ar
                 .deleting = review_is_present(v, REVIEW_WANT_DELETION),
                 .spec = *review_span(v, REVIEW_WANT_SPEC),
                 .old_spec = *review_span(v, REVIEW_WANT_OLD_SPEC),
+                .same_database = review_is_same(v, REVIEW_WANT_DATABASE, REVIEW_WANT_OLD_DATABASE),
                 .spec_values = v->wants[REVIEW_WANT_SPEC].values,
                 .old_spec_values = v->wants[REVIEW_WANT_OLD_SPEC].values,
                 .run_result = *review_span(v, REVIEW_WANT_RUN_RESULT),

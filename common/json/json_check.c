@@ -16,6 +16,13 @@ struct json_name {
         size_t offset;
 };
 
+/* A member's name as it stands in the document, between its quotes. */
+struct json_key {
+        const char *text;
+        size_t len;
+        bool plain; /* without escapes, and ASCII */
+};
+
 struct json_scan {
         const char *text;
         size_t len, at;
@@ -132,8 +139,10 @@ static size_t json_plain_run(const char *text, size_t len) {
         return n;
 }
 
-/* Scans a string; s->at stands on its opening quote and ends behind the closing one. */
-static int json_scan_string(struct json_scan *s) {
+/* Scans a string; s->at stands on its opening quote and ends behind the closing one. *ret_plain:
+ * whether all of it stands for itself. */
+static int json_scan_string(struct json_scan *s, bool *ret_plain) {
+        *ret_plain = true;
         if (json_peek(s) != '"')
                 return json_bad(s, "expected a string");
         s->at++;
@@ -150,6 +159,7 @@ static int json_scan_string(struct json_scan *s) {
                         s->at++;
                         return 0;
                 }
+                *ret_plain = false;
                 if (c < 0x20)
                         return json_bad(s, "control byte in a string");
                 if (c == '\\')
@@ -253,16 +263,15 @@ static size_t json_decode(const char *text, size_t len, char *ret_text, size_t s
 }
 
 /* FNV-1a over the decoded name. */
-static uint64_t json_name_hash(const char *text, size_t len) {
+static uint64_t json_name_hash(const struct json_key *key) {
         const uint64_t prime = 0x100000001b3U;
-        size_t plain = json_plain_run(text, len);
         uint64_t hash = 0xcbf29ce484222325U;
 
-        for (size_t i = 0; i < plain; i++)
-                hash = (hash ^ (unsigned char)text[i]) * prime;
-        for (size_t at = plain; at < len;) {
+        for (size_t i = 0; key->plain && i < key->len; i++)
+                hash = (hash ^ (unsigned char)key->text[i]) * prime;
+        for (size_t at = 0; !key->plain && at < key->len;) {
                 char bytes[4];
-                size_t n = json_next(text, len, &at, bytes);
+                size_t n = json_next(key->text, key->len, &at, bytes);
 
                 for (size_t k = 0; k < n; k++)
                         hash = (hash ^ (unsigned char)bytes[k]) * prime;
@@ -270,7 +279,7 @@ static uint64_t json_name_hash(const char *text, size_t len) {
         return hash;
 }
 
-static int json_name_push(struct json_scan *s, const char *text, size_t len) {
+static int json_name_push(struct json_scan *s, const struct json_key *key) {
         if (s->name_count == JSON_NAMES_MAX)
                 return json_bad(s, "too many members");
         if (s->name_count == s->name_cap) {
@@ -283,8 +292,8 @@ static int json_name_push(struct json_scan *s, const char *text, size_t len) {
                 s->name_cap = cap;
         }
         s->names[s->name_count++] = (struct json_name){
-                .hash = json_name_hash(text, len),
-                .offset = (size_t)(text - s->text),
+                .hash = json_name_hash(key),
+                .offset = (size_t)(key->text - s->text),
         };
         return 0;
 }
@@ -350,18 +359,18 @@ static void json_match_name(const struct json_scan *s, uint64_t mask, unsigned d
 }
 
 /* Likewise for a name as it stands in the document. */
-static void json_match(const struct json_scan *s, uint64_t mask, unsigned depth, const char *text,
-                       size_t len, uint64_t *ret_inner, uint64_t *ret_here) {
+static void json_match(const struct json_scan *s, uint64_t mask, unsigned depth,
+                       const struct json_key *key, uint64_t *ret_inner, uint64_t *ret_here) {
         *ret_inner = 0;
         *ret_here = 0;
         if (mask == 0)
                 return;
-        if (json_plain_run(text, len) == len) {
-                json_match_name(s, mask, depth, text, len, ret_inner, ret_here);
+        if (key->plain) {
+                json_match_name(s, mask, depth, key->text, key->len, ret_inner, ret_here);
         } else {
                 char name[JSON_WANT_NAME_SIZE];
+                size_t len = json_decode(key->text, key->len, name, sizeof(name));
 
-                len = json_decode(text, len, name, sizeof(name));
                 if (len != SIZE_MAX)
                         json_match_name(s, mask, depth, name, len, ret_inner, ret_here);
         }
@@ -370,16 +379,18 @@ static void json_match(const struct json_scan *s, uint64_t mask, unsigned depth,
 static int json_scan_value(struct json_scan *s, unsigned depth, uint64_t mask);
 
 static int json_scan_member(struct json_scan *s, unsigned depth, uint64_t mask) {
+        struct json_key key = { .text = s->text + s->at + 1 };
         uint64_t inner, here;
-        size_t start = s->at + 1, values = s->values;
-        int r = json_scan_string(s);
+        size_t start, values = s->values;
+        int r = json_scan_string(s, &key.plain);
 
         if (r)
                 return r;
-        r = json_name_push(s, s->text + start, s->at - 1 - start);
+        key.len = (size_t)(s->text + s->at - 1 - key.text);
+        r = json_name_push(s, &key);
         if (r)
                 return r;
-        json_match(s, mask, depth, s->text + start, s->at - 1 - start, &inner, &here);
+        json_match(s, mask, depth, &key, &inner, &here);
         json_skip_space(s);
         if (json_peek(s) != ':')
                 return json_bad(s, "expected ':'");
@@ -452,6 +463,8 @@ static int json_scan_array(struct json_scan *s, unsigned depth) {
 }
 
 static int json_scan_value(struct json_scan *s, unsigned depth, uint64_t mask) {
+        bool plain;
+
         s->values++;
         switch (json_peek(s)) {
         case '{':
@@ -461,7 +474,7 @@ static int json_scan_value(struct json_scan *s, unsigned depth, uint64_t mask) {
                 return json_peek(s) == '{' ? json_scan_object(s, depth, mask)
                                            : json_scan_array(s, depth);
         case '"':
-                return json_scan_string(s);
+                return json_scan_string(s, &plain);
         case 't':
                 return json_scan_literal(s, "true");
         case 'f':

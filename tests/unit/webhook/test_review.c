@@ -7,6 +7,7 @@
 #include "common/base/strbuf.h"
 #include "common/json/json_get.h"
 #include "tests/unit/alloc_fail.h"
+#include "webhook/admit.h"
 #include "webhook/review.h"
 
 #define HEAD "{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\","
@@ -55,6 +56,16 @@ static const struct row rows[] = {
           200, true, "" },
         { "an update that makes the object invalid",
           REQUEST UPDATE BAD ",\"oldObject\":{\"spec\":" SPEC "}}}", 200, false, "422" },
+        { "an update of the database's type, the rest the same",
+          REQUEST UPDATE OBJECT ",\"oldObject\":{\"spec\":{\"migrations\":{\"image\":\"m:1\"},"
+                                "\"database\":{\"type\":\"awsRds\",\"connection\":{"
+                                "\"urlSecretRef\":{\"name\":\"db\"}}}}}}}",
+          200, false, "database.type is immutable (cannot change from awsRds to selfHosted)" },
+        { "an update of the image, the database the same",
+          REQUEST UPDATE OBJECT ",\"oldObject\":{\"spec\":{\"migrations\":{\"image\":\"m:0\"},"
+                                "\"database\":{\"type\":\"selfHosted\",\"connection\":{"
+                                "\"urlSecretRef\":{\"name\":\"db\"}}}}}}}",
+          200, true, "" },
         { "an object that is being deleted",
           REQUEST UPDATE "\"object\":{\"metadata\":{\"deletionTimestamp\":\"t\"}},"
                          "\"oldObject\":{\"spec\":" SPEC "}}}",
@@ -245,6 +256,62 @@ START_TEST(seven_megabytes_are_answered) {
 }
 END_TEST
 
+/* A spec of so many values, itself and the list among them. */
+static void put_values(struct strbuf *b, size_t count) {
+        strbuf_str(b, "{\"suspend\":[0");
+        repeat(b, ",0", count - 3);
+        strbuf_str(b, "]}");
+}
+
+static struct review_outcome answer_values(size_t count, size_t old_count, struct strbuf *out) {
+        CLEANUP(strbuf_done) struct strbuf body = STRBUF_INIT(REVIEW_BODY_MAX);
+
+        strbuf_str(&body, REQUEST UPDATE "\"object\":{\"spec\":");
+        put_values(&body, count);
+        strbuf_str(&body, "},\"oldObject\":{\"spec\":");
+        put_values(&body, old_count);
+        strbuf_str(&body, "}}}");
+        strbuf_reset(out);
+        return answer(REVIEW_VALIDATE, body.ptr, body.len, out);
+}
+
+START_TEST(a_spec_of_too_many_values_is_denied) {
+        CLEANUP(strbuf_done) struct strbuf out = STRBUF_INIT(REVIEW_ANSWER_MAX);
+        struct review_outcome outcome = answer_values(ADMIT_VALUES_MAX + 1, 3, &out);
+
+        ck_assert(!outcome.allowed);
+        ck_assert_uint_eq(outcome.causes[REVIEW_TOO_MANY], 1);
+        ck_assert_ptr_nonnull(
+                strstr(out.ptr, "spec: Too many: spec must have at most 32768 values"));
+        /* At the limit the mistakes themselves are named; those of the old spec excuse them. */
+        outcome = answer_values(ADMIT_VALUES_MAX, ADMIT_VALUES_MAX + 1, &out);
+        ck_assert(!outcome.allowed);
+        ck_assert_uint_eq(outcome.causes[REVIEW_TYPE_INVALID], 1);
+        ck_assert_uint_eq(outcome.causes[REVIEW_TOO_MANY], 0);
+        outcome = answer_values(ADMIT_VALUES_MAX, 4, &out);
+        ck_assert_uint_eq(outcome.causes[REVIEW_TYPE_INVALID], 0);
+        ck_assert_uint_eq(outcome.causes[REVIEW_REQUIRED], 0);
+        ck_assert(outcome.allowed);
+}
+END_TEST
+
+START_TEST(denials_are_counted_by_cause) {
+        static const char bad[] = REQUEST CREATE BAD "}}";
+        CLEANUP(strbuf_done) struct strbuf out = STRBUF_INIT(REVIEW_ANSWER_MAX);
+        struct review_outcome outcome = answer(REVIEW_VALIDATE, bad, sizeof(bad) - 1, &out);
+        static const char none[] = REQUEST "\"operation\":\"BREW\"," OBJECT "}}";
+
+        for (size_t i = 0; i < REVIEW_CAUSES; i++)
+                ck_assert_msg(outcome.causes[i] == (i == REVIEW_REQUIRED       ? 2U
+                                                    : i == REVIEW_TYPE_INVALID ? 1U
+                                                                               : 0U),
+                              "%s: %u", review_cause_name(i), outcome.causes[i]);
+        strbuf_reset(&out);
+        outcome = answer(REVIEW_VALIDATE, none, sizeof(none) - 1, &out);
+        ck_assert_uint_eq(outcome.causes[REVIEW_BAD_REQUEST], 1);
+}
+END_TEST
+
 START_TEST(every_allocation_is_checked) {
         static const char *const bodies[] = { REQUEST CREATE OBJECT "}}", REQUEST CREATE BAD "}}",
                                               REQUEST "}}", "{" };
@@ -283,6 +350,8 @@ int main(void) {
         tcase_add_test(tcase, a_long_uid_is_refused);
         tcase_add_loop_test(tcase, seven_megabytes_are_answered, 0,
                             (int)(sizeof(large) / sizeof(large[0])));
+        tcase_add_test(tcase, a_spec_of_too_many_values_is_denied);
+        tcase_add_test(tcase, denials_are_counted_by_cause);
         tcase_add_test(tcase, every_allocation_is_checked);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);

@@ -3,8 +3,8 @@
 //go:build bench
 
 // Package load measures the webhook beside a bare HTTPS server of the same library, the yardstick:
-// alternating, in one run. It prints rows of a Markdown table; nothing here passes or fails by a
-// time.
+// alternating, in one run, at full load and at half of it. It prints rows of a Markdown table;
+// nothing here passes or fails by a time.
 package load
 
 import (
@@ -58,33 +58,61 @@ func body(t *testing.T) []byte {
 	return text
 }
 
-// measure sends n requests on some connections and returns the server's processor time, and the
-// latencies.
-func measure(t *testing.T, w *harness.Webhook, text []byte, n int) (time.Duration, []time.Duration) {
+// measured is what a server took for some requests.
+type measured struct {
+	cpu       time.Duration // processor time of the server
+	wall      time.Duration
+	latencies []time.Duration // in order
+	rss       int             // KiB, while all connections were open
+}
+
+func (m *measured) p99() time.Duration { return m.latencies[len(m.latencies)*99/100] }
+
+// measure sends perRound requests on all connections: as fast as they are answered, or, with a rate,
+// so many a second. Then each has its time, and what it waits for a late one before it counts as its
+// latency.
+func measure(t *testing.T, w *harness.Webhook, text []byte, rate float64) *measured {
 	t.Helper()
 	var group sync.WaitGroup
-	var left atomic.Int64
-	left.Store(int64(n))
+	var next atomic.Int64
 	latencies := make([][]time.Duration, connections)
-	before := w.CPU(t)
-	for i := range connections {
+	clients := make([]*http.Client, connections)
+	for i := range clients {
+		clients[i] = w.Client()
+		post(t, w, clients[i], text) // the handshake is not measured
+	}
+	m := &measured{cpu: -w.CPU(t)}
+	start := time.Now()
+	for i, client := range clients {
 		group.Go(func() {
-			client := w.Client()
-			for left.Add(-1) >= 0 {
+			for n := next.Add(1) - 1; n < perRound; n = next.Add(1) - 1 {
 				begin := time.Now()
-				status, _, err := w.Post(context.Background(), client, harness.ValidatePath, text)
-				if err != nil || status != http.StatusOK {
-					t.Errorf("HTTP %d, %v", status, err)
-					return
+				if rate > 0 {
+					begin = start.Add(time.Duration(float64(n) / rate * float64(time.Second)))
+					time.Sleep(time.Until(begin))
 				}
+				post(t, w, client, text)
 				latencies[i] = append(latencies[i], time.Since(begin))
 			}
 		})
 	}
 	group.Wait()
-	all := slices.Concat(latencies...)
-	slices.Sort(all)
-	return w.CPU(t) - before, all
+	m.wall = time.Since(start)
+	m.cpu += w.CPU(t)
+	m.rss = harness.Memory(t, w.Pid(), "Rss")
+	for _, client := range clients {
+		client.CloseIdleConnections()
+	}
+	m.latencies = slices.Concat(latencies...)
+	slices.Sort(m.latencies)
+	return m
+}
+
+func post(t *testing.T, w *harness.Webhook, client *http.Client, text []byte) {
+	status, _, err := w.Post(context.Background(), client, harness.ValidatePath, text)
+	if err != nil || status != http.StatusOK {
+		t.Errorf("HTTP %d, %v", status, err)
+	}
 }
 
 // bare starts the yardstick with the webhook's certificate.
@@ -133,21 +161,29 @@ func TestWebhook(t *testing.T) {
 	w := harness.StartWebhook(t)
 	put("webhook: RSS idle", "%.1f MB", float64(harness.Memory(t, w.Pid(), "Rss"))/1000)
 	b := bare(t, w)
-	var ratios, webhook, yardstick []float64
-	var p99s, bareP99s []time.Duration
+	var ratios, cpus, bareCPUs []float64
+	var rates []float64
+	var full, bareFull, half, bareHalf []time.Duration
+	var rss []int
 	for range rounds {
-		bareCPU, bareLatencies := measure(t, b, text, perRound)
-		cpu, latencies := measure(t, w, text, perRound)
-		ratios = append(ratios, float64(cpu)/float64(bareCPU))
-		webhook = append(webhook, cpu.Seconds()/perRound*1000)
-		yardstick = append(yardstick, bareCPU.Seconds()/perRound*1000)
-		p99s = append(p99s, latencies[len(latencies)*99/100])
-		bareP99s = append(bareP99s, bareLatencies[len(bareLatencies)*99/100])
+		bare, webhook := measure(t, b, text, 0), measure(t, w, text, 0)
+		ratios = append(ratios, float64(webhook.cpu)/float64(bare.cpu))
+		cpus = append(cpus, webhook.cpu.Seconds()/perRound*1000)
+		bareCPUs = append(bareCPUs, bare.cpu.Seconds()/perRound*1000)
+		full, bareFull = append(full, webhook.p99()), append(bareFull, bare.p99())
+		rss = append(rss, webhook.rss)
+		// Half of what the webhook has just answered, for both: the same work at the same time.
+		rate := perRound / webhook.wall.Seconds() / 2
+		rates = append(rates, rate)
+		bareHalf, half = append(bareHalf, measure(t, b, text, rate).p99()), append(half, measure(t, w, text, rate).p99())
 	}
-	put("webhook: RSS after 32 connections", "%.1f MB", float64(harness.Memory(t, w.Pid(), "Rss"))/1000)
+	put(fmt.Sprintf("webhook: RSS at %d connections", connections), "%.1f MB", float64(median(rss))/1000)
 	put(fmt.Sprintf("webhook: processor seconds for 1,000 reviews of %.1f KB", float64(len(text))/1000), "%.4f (%.0f a processor second)",
-		median(webhook), 1000/median(webhook))
-	put("bare server: the same", "%.4f", median(yardstick))
+		median(cpus), 1000/median(cpus))
+	put("bare server: the same", "%.4f", median(bareCPUs))
 	put("ratio of the two, median of 5", "%.2f", median(ratios))
-	put("p99 at full load: webhook, bare server", "%v, %v", median(p99s).Round(10*time.Microsecond), median(bareP99s).Round(10*time.Microsecond))
+	put("p99 at full load: webhook, bare server", "%v, %v", rounded(full), rounded(bareFull))
+	put(fmt.Sprintf("p99 at half load, %.0f a second: webhook, bare server", median(rates)), "%v, %v", rounded(half), rounded(bareHalf))
 }
+
+func rounded(list []time.Duration) time.Duration { return median(list).Round(10 * time.Microsecond) }
