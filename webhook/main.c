@@ -25,6 +25,8 @@
 #define IDLE_MS    120000
 #define HEADER_MS  10000
 #define REQUEST_MS 15000
+/* Reviews are seldom larger, so they are answered also while others use up all the memory. */
+#define SMALL_BODY 16384
 /* Two tries stay below the probe's 5 s. */
 #define SELF_DIAL_MS 2000
 
@@ -167,6 +169,7 @@ static int run(const struct options *o, struct fault *f) {
                 .connections = (unsigned)o->connections,
                 .body_max = REVIEW_BODY_MAX,
                 .bodies_max = (size_t)o->bodies_mib << 20,
+                .small_max = SMALL_BODY,
                 .answer_max = REVIEW_ANSWER_MAX,
                 .header_ms = HEADER_MS,
                 .request_ms = REQUEST_MS,

@@ -21,10 +21,7 @@
 /* json_check and cJSON recurse to a depth of 64. */
 #define SERVER_STACK_BYTES (512 * 1024)
 
-/* What a body takes before it counts against the budget of all. Reviews are seldom larger, so they
- * are answered also while others have used the budget up. */
-#define SERVER_SMALL_BYTES 16384
-/* Larger ones are judged one at a time: their trees take several times as much memory. */
+/* Larger bodies are judged one at a time: their trees take several times as much memory. */
 #define SERVER_LARGE_BYTES (256 * 1024)
 /* How long after its end a connection may stay open before its thread is taken to hang: larger than
  * any pause of a process that gets hardly any processor time. */
@@ -237,7 +234,7 @@ static bool reserve(struct request *request, size_t size) {
         char *body;
 
         if (atomic_fetch_add(&server->body_bytes, more) + more > server->opts.bodies_max &&
-            size > SERVER_SMALL_BYTES) {
+            size > server->opts.small_max) {
                 atomic_fetch_sub(&server->body_bytes, more);
                 return false;
         }
@@ -256,8 +253,8 @@ static bool make_room(struct request *request, size_t len) {
 
         if (needed <= request->reserved)
                 return true;
-        if (size < SERVER_SMALL_BYTES)
-                size = SERVER_SMALL_BYTES;
+        if (size < request->server->opts.small_max)
+                size = request->server->opts.small_max;
         if (request->announced >= needed - 1 && size > request->announced + 1)
                 size = request->announced + 1;
         return reserve(request, size);
@@ -374,7 +371,7 @@ static enum MHD_Result finish(struct request *request, struct MHD_Connection *co
         count(request, status);
         series_observe(request->route->latency,
                        (double)(clock_mono_us(server->opts.clock) - request->start_us) / 1e6);
-        return text ? queue(server, connection, status, text, len, false) : MHD_NO;
+        return text ? queue(server, connection, status, text, len, status >= 500) : MHD_NO;
 }
 
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *path,
@@ -508,6 +505,7 @@ struct server_load server_load(struct server *server) {
                 .slow = connections.slow,
                 .crowded = connections.crowded,
                 .body_bytes = atomic_load(&server->body_bytes),
+                .requests = atomic_load(&server->requests),
         };
 
         for (size_t i = 0; i < SERVER_REFUSALS; i++)

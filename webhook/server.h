@@ -44,7 +44,8 @@ struct server_opts {
         unsigned threads;     /* at least 2 */
         unsigned connections; /* at most these at a time */
         size_t body_max;      /* bytes */
-        size_t bodies_max;    /* bytes of all bodies under way, but for the first 16 KiB of each */
+        size_t bodies_max;    /* bytes of all bodies under way */
+        size_t small_max;     /* up to here a body needs no room in that: it is always taken */
         size_t answer_max;    /* bytes */
         int64_t header_ms;    /* handshake and header */
         int64_t request_ms;   /* header and body */
@@ -87,6 +88,7 @@ struct server_load {
         size_t connections;
         uint64_t slow, crowded; /* connections ended for slowness, and to make room */
         size_t body_bytes;
+        size_t requests; /* under way */
         uint64_t refused[SERVER_REFUSALS];
 };
 struct server_load server_load(struct server *server);

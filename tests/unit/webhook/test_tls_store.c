@@ -175,7 +175,6 @@ static void await_count(const struct series *s, double count) {
                 ck_assert_int_lt(clock_mono_ms(clock_system()), until_ms);
                 pause_briefly();
         }
-        ck_assert(series_value(s) == count);
 }
 
 /* ---- pairs ---- */
@@ -277,7 +276,7 @@ START_TEST(only_a_pair_is_taken) {
                 ck_assert(serves(one.cert));
         } else {
                 ck_assert_str_eq(f.text, "there is no certificate yet");
-                ck_assert(series_value(opts.errors) == 1 && series_value(opts.reads) == 0);
+                ck_assert(series_value(opts.errors) == 1 && series_value(opts.reads) == 1);
         }
 }
 END_TEST
@@ -332,7 +331,7 @@ START_TEST(a_pair_half_written_keeps_the_old_one) {
         ck_assert_int_eq(tls_store_check(store, NULL), 0);
         put(key_path, two.key);
         await_served(two.cert);
-        ck_assert(series_value(opts.reads) == 2);
+        ck_assert(series_value(opts.reads) > series_value(opts.errors));
 }
 END_TEST
 
@@ -348,8 +347,9 @@ START_TEST(files_taken_away_keep_the_old_pair) {
 }
 END_TEST
 
-/* The same mistake is counted and said once, another one again. */
-START_TEST(a_mistake_is_counted_once) {
+/* Also when it failed for the same reason before: who watches the counter sees that it still does.
+ */
+START_TEST(each_failed_look_is_counted) {
         put_pair(one.cert, one.key);
         open_store();
         put(cert_path, "garbage");
@@ -390,7 +390,7 @@ START_TEST(the_kubelet_swaps_a_link) {
         issue(&three);
         put_version("..3", &three);
         await_served(three.cert);
-        ck_assert(series_value(opts.errors) == 0 && series_value(opts.reads) == 3);
+        ck_assert(series_value(opts.errors) == 0 && series_value(opts.reads) >= 3);
         cert_pair_done(&three);
 }
 END_TEST
@@ -524,7 +524,7 @@ int main(void) {
         tcase_add_test(tcase, files_may_come_later);
         tcase_add_test(tcase, a_pair_half_written_keeps_the_old_one);
         tcase_add_test(tcase, files_taken_away_keep_the_old_pair);
-        tcase_add_test(tcase, a_mistake_is_counted_once);
+        tcase_add_test(tcase, each_failed_look_is_counted);
         tcase_add_test(tcase, the_kubelet_swaps_a_link);
         tcase_add_test(tcase, the_old_pair_stays_for_a_minute);
         tcase_add_test(tcase, handshakes_go_on_while_it_changes);

@@ -88,38 +88,10 @@ var attacks = []attack{
 			_, _ = fmt.Fprintf(c, "%sContent-Length: 7340032\r\n\r\n%s", post, strings.Repeat(" ", 7<<20-1))
 		}
 	}, true, `dbupgrade_webhook_refused_requests_total{reason="memory"}`},
-	{"connections in turn", flood(func(w *harness.Webhook) error {
-		c, err := net.Dial("tcp", w.Addr)
-		if err == nil {
-			c.Close()
-		}
-		return err
-	}), false, ""},
-	{"handshakes in turn", flood(func(w *harness.Webhook) error {
-		c, err := tls.Dial("tcp", w.Addr, &tls.Config{InsecureSkipVerify: true})
-		if err == nil {
-			c.Close()
-		}
-		return err
-	}), false, ""},
-	{"no TLS at all", flood(func(w *harness.Webhook) error {
-		c, err := net.Dial("tcp", w.Addr)
-		if err == nil {
-			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-			_, _ = io.Copy(io.Discard, c)
-			c.Close()
-		}
-		return err
-	}), false, "dbupgrade_webhook_handshake_failures_total"},
-	{"absurd chunks", flood(func(w *harness.Webhook) error {
-		c, err := tls.Dial("tcp", w.Addr, &tls.Config{InsecureSkipVerify: true})
-		if err == nil {
-			_, _ = io.WriteString(c, post+"Transfer-Encoding: chunked\r\n\r\nfffffffffffffff0\r\n")
-			_, _ = io.Copy(io.Discard, c)
-			c.Close()
-		}
-		return err
-	}), false, ""},
+	{"10,000 connections in turn", flood(brief(false, "")), false, ""},
+	{"10,000 handshakes in turn", flood(brief(true, "")), false, ""},
+	{"no TLS at all", flood(brief(false, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")), false, "dbupgrade_webhook_handshake_failures_total"},
+	{"absurd chunks", flood(brief(true, post+"Transfer-Encoding: chunked\r\n\r\nfffffffffffffff0\r\n")), false, ""},
 	{"7 MiB of brackets", bodies(func(*testing.T) []byte { return bytes.Repeat([]byte("["), 7<<20) }), false, ""},
 	{"7 MiB of members", bodies(func(*testing.T) []byte {
 		var b bytes.Buffer
@@ -203,20 +175,47 @@ func dripOnce(ctx context.Context, w *harness.Webhook, handshake bool, text stri
 	}
 }
 
-// flood has eight do something as often as they can.
+// brief makes a connection, with or without a handshake, sends a text, awaits the end when there is
+// one, and ends it without leaving the port behind, of which the machine has not that many.
+func brief(handshake bool, text string) func(*harness.Webhook) error {
+	return func(w *harness.Webhook) error {
+		c, err := net.Dial("tcp", w.Addr)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if err := c.(*net.TCPConn).SetLinger(0); err != nil {
+			return err
+		}
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
+		if handshake {
+			c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+			if err := c.(*tls.Conn).Handshake(); err != nil {
+				return err
+			}
+		}
+		if text != "" {
+			_, _ = io.WriteString(c, text)
+			_, _ = io.Copy(io.Discard, c)
+		}
+		return nil
+	}
+}
+
+// flood has eight do something as often as they can, at most 10,000 times in all.
 func flood(do func(*harness.Webhook) error) func(context.Context, *testing.T, *harness.Webhook) {
 	return func(ctx context.Context, t *testing.T, w *harness.Webhook) {
 		var group sync.WaitGroup
-		var count atomic.Int64
+		var begun, done atomic.Int64
 		t.Cleanup(func() {
 			group.Wait()
-			t.Logf("%d times", count.Load())
+			t.Logf("%d times, %d to the end", begun.Load(), done.Load())
 		})
 		for range 8 {
 			group.Go(func() {
-				for ctx.Err() == nil {
+				for ctx.Err() == nil && begun.Add(1) <= 10000 {
 					if do(w) == nil {
-						count.Add(1)
+						done.Add(1)
 					}
 				}
 			})
