@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "common/base/clock.h"
@@ -481,6 +482,9 @@ bool server_stop(struct server *server, int64_t within_ms) {
 
         server_drain(server);
         fd = MHD_quiesce_daemon(server->daemon);
+        /* A thread that still polls it would keep it listening after it is closed. */
+        if (fd >= 0)
+                (void)shutdown(fd, SHUT_RD);
         close_p(&fd);
         /* libmicrohttpd counts idle connections too, so requests are counted here. */
         while (atomic_load(&server->requests) > 0 && clock_mono_ms(server->opts.clock) < until_ms)

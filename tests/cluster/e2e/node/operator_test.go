@@ -103,7 +103,7 @@ func webhookRollout(w *world) {
 	})
 	stop()
 	created, changed := creations(), changes()
-	w.Logf("%d creations and %d changes, none failed, while %v were replaced", created, changed, before)
+	w.Logf("%d creations and %d changes while %v were replaced", created, changed, before)
 	if created == 0 || changed == 0 {
 		w.Error("nothing was asked meanwhile")
 	}

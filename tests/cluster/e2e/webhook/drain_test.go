@@ -65,7 +65,7 @@ func (a *answers) done(t *testing.T) int {
 	if n == 0 {
 		t.Fatal("nothing was answered")
 	}
-	t.Logf("%d legitimate requests, none lost unless said; p50 %v, p99 %v, max %v", n,
+	t.Logf("%d legitimate requests, each allowed unless said; p50 %v, p99 %v, max %v", n,
 		a.times[n/2].Round(10*time.Microsecond), a.times[n*99/100].Round(10*time.Microsecond), a.times[n-1].Round(10*time.Microsecond))
 	return n
 }

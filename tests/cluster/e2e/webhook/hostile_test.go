@@ -89,7 +89,7 @@ var attacks = []attack{
 		}
 	}, true, `dbupgrade_webhook_refused_requests_total{reason="memory"}`},
 	{"10,000 connections in turn", flood(brief(false, "")), false, ""},
-	{"10,000 handshakes in turn", flood(brief(true, "")), false, ""},
+	{"handshakes in turn", flood(brief(true, "")), false, ""},
 	{"no TLS at all", flood(brief(false, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")), false, "dbupgrade_webhook_handshake_failures_total"},
 	{"absurd chunks", flood(brief(true, post+"Transfer-Encoding: chunked\r\n\r\nfffffffffffffff0\r\n")), false, ""},
 	{"7 MiB of brackets", bodies(func(*testing.T) []byte { return bytes.Repeat([]byte("["), 7<<20) }), false, ""},
@@ -306,6 +306,7 @@ func TestProbesBesideDrippingClients(t *testing.T) {
 			group.Go(func() {
 				for ctx.Err() == nil {
 					dripOnce(ctx, &harness.Webhook{Addr: host.Host}, false, "GET /healthz HTTP/1.1\r\nX: "+strings.Repeat("x", 1000))
+					time.Sleep(time.Second)
 				}
 			})
 		}
