@@ -85,7 +85,7 @@ static void add_paths(struct webhook_meters *m) {
                 };
                 path->ok = of_path(requests, names[i], "200");
                 (void)of_path(requests, names[i], "500");
-                for (size_t k = 0; k < REVIEW_CAUSES; k++)
+                for (enum review_cause k = 0; k < REVIEW_CAUSES; k++)
                         path->causes[k] = of_path(causes, names[i], review_cause_name(k));
         }
 }
@@ -105,7 +105,7 @@ static void add_server(struct webhook_meters *m) {
                 labelled(m, METRIC_COUNTER, "dbupgrade_webhook_refused_requests_total",
                          "Requests that were refused before they were judged.", by_reason);
 
-        for (size_t i = 0; i < SERVER_REFUSALS; i++) {
+        for (enum server_refusal i = 0; i < SERVER_REFUSALS; i++) {
                 const char *const reason[] = { server_refusal_name(i), NULL };
 
                 m->refused[i] = metric_series(refused, reason);

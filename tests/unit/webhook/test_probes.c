@@ -189,6 +189,7 @@ START_TEST(a_port_that_does_not_answer) {
         uint16_t port;
         CLEANUP(close_p) int fd = listen_in_silence(&port);
 
+        ck_assert_int_ge(fd, 0);
         dial_to(port, 200);
         fails_with(self_dial_check, dial, "handshake with port");
 }

@@ -301,7 +301,7 @@ START_TEST(denials_are_counted_by_cause) {
         struct review_outcome outcome = answer(REVIEW_VALIDATE, bad, sizeof(bad) - 1, &out);
         static const char none[] = REQUEST "\"operation\":\"BREW\"," OBJECT "}}";
 
-        for (size_t i = 0; i < REVIEW_CAUSES; i++)
+        for (enum review_cause i = 0; i < REVIEW_CAUSES; i++)
                 ck_assert_msg(outcome.causes[i] == (i == REVIEW_REQUIRED       ? 2U
                                                     : i == REVIEW_TYPE_INVALID ? 1U
                                                                                : 0U),
