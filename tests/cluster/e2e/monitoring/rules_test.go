@@ -225,7 +225,7 @@ func duration(t testing.TB, text string) time.Duration {
 // TestAlertsSayWhatToDo: each has what its reader needs, and the runbook the section it names.
 func TestAlertsSayWhatToDo(t *testing.T) {
 	t.Parallel()
-	runbook := sections(t, "runbook.md")
+	runbook, table := sections(t, "runbook.md"), readPage(t, "monitoring.md")
 	var named []string
 	for _, rule := range allRules(readRules(t)) {
 		if severity := rule.Labels["severity"]; severity != "critical" && severity != "warning" {
@@ -242,6 +242,9 @@ func TestAlertsSayWhatToDo(t *testing.T) {
 		}
 		if !slices.Contains(runbook, section) {
 			t.Errorf("%s has no section in the runbook", rule.Alert)
+		}
+		if !strings.Contains(table, "\n| "+rule.Alert+" | ") {
+			t.Errorf("%s is not in the table of docs/monitoring.md", rule.Alert)
 		}
 		named = append(named, section)
 	}
