@@ -92,7 +92,7 @@ def place(figure, panel, height):
     gap = 0.12
     box = [(g["x"] + gap) / WIDTH, 1 - (g["y"] + g["h"] - gap) / height, (g["w"] - 2 * gap) / WIDTH, (g["h"] - 2 * gap) / height]
     figure.patches.append(FancyBboxPatch(box[:2], box[2], box[3], transform=figure.transFigure, figure=figure,
-                                         boxstyle="square,pad=0", facecolor=PANEL, edgecolor=GRID, linewidth=0.6))
+                                         boxstyle="square,pad=0", facecolor=PANEL, edgecolor=GRID, linewidth=0.6, zorder=-2))
     figure.text(box[0] + 0.005, box[1] + box[3] - 0.45 / height, panel["title"], color=TEXT, fontsize=7.5,
                 fontweight="bold", va="center")
     return box
@@ -110,7 +110,7 @@ def draw_stat(figure, panel, height, prometheus):
         for mapping in defaults["mappings"]:
             text = mapping["options"].get(text, {}).get("text", text)
     figure.patches.append(FancyBboxPatch((x, y), w, h - 0.85 / height, transform=figure.transFigure, figure=figure,
-                                         boxstyle="square,pad=0", facecolor=fill, edgecolor="none"))
+                                         boxstyle="square,pad=0", facecolor=fill, edgecolor="none", zorder=-1))
     figure.text(x + w / 2, y + (h - 0.85 / height) / 2, text, color="#0b0c0e", fontsize=17, fontweight="bold",
                 ha="center", va="center")
 

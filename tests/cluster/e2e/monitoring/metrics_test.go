@@ -115,8 +115,13 @@ func wantKnown(t *testing.T, q query, exported map[string][]labels.Labels) {
 	}
 	known := slices.Clone(targetLabels)
 	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
-		if selector, ok := node.(*parser.VectorSelector); ok {
-			known = append(known, wantSelected(t, q, selector, exported)...)
+		switch node := node.(type) {
+		case *parser.VectorSelector:
+			known = append(known, wantSelected(t, q, node, exported)...)
+		case *parser.Call:
+			if node.Func.Name == "label_replace" {
+				known = append(known, node.Args[1].(*parser.StringLiteral).Val)
+			}
 		}
 		return nil
 	})

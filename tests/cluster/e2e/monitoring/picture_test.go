@@ -48,7 +48,11 @@ func play(w *world, start time.Time) {
 	end := start.Add(10 * time.Minute)
 	var work sync.WaitGroup
 	defer work.Wait()
-	work.Go(func() { release(w, end) })
+	work.Go(func() {
+		release(w, start.Add(6*time.Minute)) // not while the right is missing
+		time.Sleep(time.Until(start.Add(6*time.Minute + 30*time.Second)))
+		release(w, end.Add(-time.Minute))
+	})
 	work.Go(func() { review(w, end) })
 
 	at(0.5)
@@ -67,14 +71,15 @@ func play(w *world, start time.Time) {
 	w.start(w.reconcilers[0])
 	at(5)
 	w.image("broken", "ok-fixed")
-	at(6)
+	at(6.2)
 	cluster.Kubectl(w, "patch", "clusterrole", "dbupgrade-reconciler", "--type=json",
 		`-p=[{"op":"replace","path":"/rules/5/verbs","value":["list"]}]`)
 	w.create(upgrade("forbidden", "ok-f", "other"))
-	at(7)
+	w.await("forbidden", "Forbidden")
 	if err := cluster.InstallRights(); err != nil {
 		w.Fatal(err)
 	}
+	at(7)
 	w.create(upgrade("broken-too", "fail-2", "db"))
 	at(8.5)
 	w.kubelet.Finish("hang-long", 0)
@@ -85,9 +90,9 @@ func play(w *world, start time.Time) {
 func release(w *world, end time.Time) {
 	var work sync.WaitGroup
 	defer work.Wait()
-	for i := 0; time.Now().Before(end.Add(-time.Minute)); i++ {
-		tag := fmt.Sprint("hang-", i)
-		w.create(upgrade(fmt.Sprint("release-", i), tag, "db"))
+	for time.Now().Before(end) {
+		tag := fmt.Sprint("hang-", time.Now().Unix())
+		w.create(upgrade(tag, tag, "db"))
 		work.Go(func() {
 			time.Sleep(time.Duration(1000+rand.ExpFloat64()*9000) * time.Millisecond)
 			w.kubelet.Finish(tag, 0)

@@ -51,6 +51,7 @@ func newWorld(t *testing.T) *world {
 		return err
 	})
 	w.webhook = harness.StartWebhook(t)
+	w.webhook.CA.Write(t, w.webhook.Dir, 80*24*time.Hour) // not one that an alert is for
 	for _, name := range []string{"dbupgrade-reconciler-1", "dbupgrade-reconciler-2"} {
 		r := &reconciler{name: name, address: freeAddress(t)}
 		w.reconcilers = append(w.reconcilers, r)
