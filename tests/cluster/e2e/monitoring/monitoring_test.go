@@ -10,12 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
-
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
 
 	"dbupgrade/tests/cluster/e2e/harness"
 )
@@ -30,20 +25,4 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(harness.Run(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode))
-}
-
-// podTemplate is that of a process's Deployment in manifests/base.
-func podTemplate(t testing.TB, process string) corev1.PodTemplateSpec {
-	t.Helper()
-	for _, text := range strings.Split(cluster.Kubectl(t, "kustomize", harness.Root("manifests", "base")), "\n---\n") {
-		var deployment appsv1.Deployment
-		if err := yaml.Unmarshal([]byte(text), &deployment); err != nil {
-			t.Fatal(err)
-		}
-		if deployment.Kind == "Deployment" && deployment.Name == "dbupgrade-"+process {
-			return deployment.Spec.Template
-		}
-	}
-	t.Fatalf("no Deployment dbupgrade-%s", process)
-	panic("unreachable")
 }

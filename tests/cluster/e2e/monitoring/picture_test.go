@@ -7,6 +7,7 @@ package monitoring
 import (
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -101,10 +102,23 @@ func release(w *world, end time.Time) {
 	}
 }
 
-// review asks for what is not done, as GitOps tools do all the time.
+// review asks for what is not done, as GitOps tools do all the time; now and then for what is wrong.
+// And somebody is there who does not speak the API server's language.
 func review(w *world, end time.Time) {
-	for i := 0; time.Now().Before(end); i++ {
-		_ = w.try(upgrade("asked", fmt.Sprint("ok-", i), "db"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	client := w.webhook.Client()
+	for i := 1; time.Now().Before(end); i++ {
+		object := upgrade("asked", fmt.Sprint("ok-", i), "db")
+		if i%12 == 0 {
+			object = upgrade("asked", "with space", "")
+		}
+		_ = w.try(object, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if i%40 == 0 {
+			_, _, _ = w.webhook.Post(w.Context(), client, "/nowhere", []byte("{}"))
+			if connection, err := net.Dial("tcp", w.webhook.Addr); err == nil {
+				_, _ = connection.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
+				_ = connection.Close()
+			}
+		}
 		time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
 	}
 }

@@ -276,35 +276,3 @@ func readPage(t testing.TB, page string) string {
 	}
 	return string(text)
 }
-
-// TestThePodMonitorFitsThePods: it selects the pods of both processes, by a port that they have.
-func TestThePodMonitorFitsThePods(t *testing.T) {
-	t.Parallel()
-	var monitor monitoringv1.PodMonitor
-	readManifest(t, "podmonitor.yaml", &monitor)
-	for _, process := range []string{"reconciler", "webhook"} {
-		pod := podTemplate(t, process)
-		for label, want := range monitor.Spec.Selector.MatchLabels {
-			if pod.Labels[label] != want {
-				t.Errorf("%s: label %s: want %s, got %s", process, label, want, pod.Labels[label])
-			}
-		}
-		for _, wanted := range monitor.Spec.Selector.MatchExpressions {
-			if !slices.Contains(wanted.Values, pod.Labels[wanted.Key]) {
-				t.Errorf("%s: label %s=%s is not among %v", process, wanted.Key, pod.Labels[wanted.Key], wanted.Values)
-			}
-		}
-		if pod.Labels[monitor.Spec.JobLabel] != "dbupgrade" {
-			t.Errorf("%s: job=%q", process, pod.Labels[monitor.Spec.JobLabel])
-		}
-		var ports []string
-		for _, port := range pod.Spec.Containers[0].Ports {
-			ports = append(ports, port.Name)
-		}
-		for _, endpoint := range monitor.Spec.PodMetricsEndpoints {
-			if !slices.Contains(ports, *endpoint.Port) {
-				t.Errorf("%s has no port %s", process, *endpoint.Port)
-			}
-		}
-	}
-}
