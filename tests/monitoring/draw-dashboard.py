@@ -10,6 +10,7 @@ START and END are Unix seconds. script/dashboard-picture calls it.
 """
 import io
 import json
+import math
 import pathlib
 import re
 import sys
@@ -167,7 +168,10 @@ def draw_timeseries(figure, panel, height, prometheus):
     top = max(axes.get_ylim()[1], 1 if defaults.get("decimals") == 0 else 0)
     axes.set_ylim(0, defaults.get("max", top) * 1.02)
     draw_thresholds(axes, custom, defaults)
-    axes.yaxis.set_major_locator(ticker.MaxNLocator(5, integer=defaults.get("decimals") == 0))
+    if defaults["unit"] == "bytes":
+        axes.yaxis.set_major_locator(ticker.MultipleLocator(2 ** math.ceil(math.log2(axes.get_ylim()[1] / 5))))
+    else:
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(5, integer=defaults.get("decimals") == 0))
     axes.yaxis.set_major_formatter(lambda value, _: in_unit(value, defaults["unit"], defaults.get("decimals")))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} min")
     axes.tick_params(colors=DIM, labelsize=6, length=0)
