@@ -21,7 +21,7 @@ import (
 )
 
 // TestPicture draws the dashboard into the file that DASHBOARD_PICTURE names, with what Prometheus
-// has seen of a night that is played in ten minutes: script/dashboard-picture calls it.
+// has seen of a night that is played in minutes: script/dashboard-picture calls it.
 func TestPicture(t *testing.T) {
 	out := os.Getenv("DASHBOARD_PICTURE")
 	if out == "" {
@@ -40,19 +40,21 @@ func TestPicture(t *testing.T) {
 	}
 }
 
+// night is how long its ten hours are played.
+const night = 5 * time.Minute
+
 // play is the night: teams release all the time, one release is broken, Secrets come late, the
-// leader dies, a right is missing for a while, the API server cannot call the webhook.
+// leader dies, a right is missing for a moment.
 func play(w *world, start time.Time) {
-	at := func(minutes float64) {
-		time.Sleep(time.Until(start.Add(time.Duration(minutes * float64(time.Minute)))))
-	}
-	end := start.Add(10 * time.Minute)
+	hour := func(hours float64) time.Time { return start.Add(time.Duration(hours * float64(night) / 10)) }
+	at := func(hours float64) { time.Sleep(time.Until(hour(hours))) }
+	end := hour(10)
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() {
-		release(w, start.Add(6*time.Minute)) // not while the right is missing
-		time.Sleep(time.Until(start.Add(6*time.Minute + 30*time.Second)))
-		release(w, end.Add(-time.Minute))
+		release(w, hour(6)) // not while the right is missing
+		at(6.6)
+		release(w, hour(9))
 	})
 	work.Go(func() { review(w, end) })
 
@@ -95,10 +97,10 @@ func release(w *world, end time.Time) {
 		tag := fmt.Sprint("hang-", time.Now().Unix())
 		w.create(upgrade(tag, tag, "db"))
 		work.Go(func() {
-			time.Sleep(time.Duration(1000+rand.ExpFloat64()*9000) * time.Millisecond)
+			time.Sleep(time.Duration(1000+rand.ExpFloat64()*5000) * time.Millisecond)
 			w.kubelet.Finish(tag, 0)
 		})
-		time.Sleep(time.Duration(3000+rand.IntN(9000)) * time.Millisecond)
+		time.Sleep(time.Duration(2000+rand.IntN(5000)) * time.Millisecond)
 	}
 }
 
