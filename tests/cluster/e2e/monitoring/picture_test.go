@@ -41,7 +41,7 @@ func TestPicture(t *testing.T) {
 }
 
 // night is how long its ten hours are played.
-const night = 5 * time.Minute
+const night = 3 * time.Minute
 
 // play is the night: teams release all the time, one release is broken, Secrets come late, the
 // leader dies, a right is missing for a moment.
@@ -97,10 +97,10 @@ func release(w *world, end time.Time) {
 		tag := fmt.Sprint("hang-", time.Now().Unix())
 		w.create(upgrade(tag, tag, "db"))
 		work.Go(func() {
-			time.Sleep(time.Duration(1000+rand.ExpFloat64()*5000) * time.Millisecond)
+			time.Sleep(time.Duration(1000+rand.ExpFloat64()*4000) * time.Millisecond)
 			w.kubelet.Finish(tag, 0)
 		})
-		time.Sleep(time.Duration(2000+rand.IntN(5000)) * time.Millisecond)
+		time.Sleep(time.Duration(1500+rand.IntN(4000)) * time.Millisecond)
 	}
 }
 
