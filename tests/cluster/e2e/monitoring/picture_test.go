@@ -41,7 +41,7 @@ func TestPicture(t *testing.T) {
 }
 
 // night is how long its ten hours are played.
-const night = 3 * time.Minute
+const night = 2 * time.Minute
 
 // play is the night: teams release all the time, one release is broken, Secrets come late, the
 // leader dies, a right is missing for a moment.
