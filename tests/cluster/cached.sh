@@ -1,13 +1,14 @@
 #!/bin/sh
-# cached.sh kube|atlas|images|syft: prints the path of what tests need, built first
+# cached.sh NAME: prints the path of what tests need, built first
 # when the cache does not have it (kube takes 8 minutes on 2 cores, the first time).
 #
-#   kube    every program of a Kubernetes cluster, and kubectl: "kube NAME ARGS..."
-#   atlas   the migration tool
-#   images  the archive of the images that images/build.sh lists
-#   syft    the writer of SBOMs
+#   kube         every program of a Kubernetes cluster, and kubectl: "kube NAME ARGS..."
+#   atlas        the migration tool
+#   helm, kubeconform, kube-score   what the chart and the manifests are judged by
+#   images       the archive of the images that images/build.sh lists
+#   syft         the writer of SBOMs
 #
-# The programs are also found as bin/kube, bin/kubectl and bin/atlas in the cache,
+# The programs are also found as bin/kube, bin/kubectl, bin/atlas, ... in the cache,
 # ${DBUPGRADE_CACHE:-${XDG_CACHE_HOME:-~/.cache}/dbupgrade}.
 set -eu
 cd "$(dirname "$0")"
@@ -34,8 +35,7 @@ images() {
 
 case ${1:-} in
 kube) program kube kube kubectl ;;
-atlas) program atlas atlas ;;
-syft) program syft syft ;;
+atlas | syft | helm | kubeconform | kube-score) program "$1" "$1" ;;
 images) images ;;
 *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
