@@ -5,6 +5,7 @@
 #   kube         every program of a Kubernetes cluster, and kubectl: "kube NAME ARGS..."
 #   atlas        the migration tool
 #   helm, kubeconform, kube-score   what the chart and the manifests are judged by
+#   crds         the CRDs of cert-manager and the Prometheus Operator that they use
 #   images       the archive of the images that images/build.sh lists
 #   syft         the writer of SBOMs
 #
@@ -36,6 +37,7 @@ images() {
 case ${1:-} in
 kube) program kube kube kubectl ;;
 atlas | syft | helm | kubeconform | kube-score) program "$1" "$1" ;;
+crds) program crds ;;
 images) images ;;
 *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
