@@ -127,7 +127,7 @@ spec:
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # To see that the database URL is there. No list and no watch: Secrets cannot be enumerated.
 - apiGroups: [""]
   resources: [secrets]

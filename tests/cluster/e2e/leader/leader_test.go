@@ -30,7 +30,7 @@ var cluster *harness.Cluster
 var webhooks = harness.Root("manifests", "base", "webhook-configurations.yaml")
 
 func TestMain(m *testing.M) {
-	os.Exit(harness.Run(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode))
+	os.Exit(harness.RunAudited(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode))
 }
 
 const (

@@ -151,7 +151,7 @@ func rights(t *testing.T) {
 		{app, group, "dbupgrades/status", "", "patch", "get update"},
 		{app, group, "dbupgrades/finalizers", "", "update", "patch"},
 		{app, "batch", "jobs", "", "get list watch create patch delete", "update deletecollection"},
-		{app, "", "pods", "", "get list watch", "create patch delete"},
+		{app, "", "pods", "", "list watch", "get create patch delete"},
 		{app, "", "pods/log", "", "", "get"},
 		{app, "", "secrets", "any", "get", "list watch create update patch delete"},
 		{app, "events.k8s.io", "events", "", "create patch list", "get watch delete"},

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package reconcile judges the reconciler on a real API server with the real Job controller and
-// garbage collector. The tests play the kubelet; the reconciler has the shipped rights, no more.
+// garbage collector. The tests play the kubelet; the reconciler has the shipped rights, no more, and
+// to be refused anything for want of a right fails the package.
 package reconcile
 
 import (
@@ -32,7 +33,7 @@ import (
 var cluster *harness.Cluster
 
 func TestMain(m *testing.M) {
-	os.Exit(harness.Run(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode))
+	os.Exit(harness.RunAudited(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode))
 }
 
 // password is in every Secret of these tests, and must be nowhere else.
