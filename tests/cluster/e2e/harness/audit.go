@@ -4,6 +4,7 @@ package harness
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,7 +50,8 @@ func RunAudited(m *testing.M, cluster **Cluster, prepare ...func(*Cluster) error
 	}
 	code := Run(m, cluster, append(prepare, remember)...)
 	requests, err := readAudit(log)
-	if err == nil && len(requests) == 0 {
+	all := flag.Lookup("test.run").Value.String() == ""
+	if err == nil && all && len(requests) == 0 {
 		err = fmt.Errorf("%s has asked nothing, or the audit log is broken", Reconciler)
 	}
 	if err != nil {

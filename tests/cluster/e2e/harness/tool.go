@@ -4,7 +4,9 @@ package harness
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -32,6 +34,36 @@ func (c *Cluster) Helm(t testing.TB, args ...string) (string, error) {
 		return stdout.String(), fmt.Errorf("helm %s: %w\n%s", strings.Join(args, " "), err, indent(stderr.String()+stdout.String()))
 	}
 	return stdout.String(), nil
+}
+
+// Shell runs a command line as people type it, with kubectl, and helm where it has been built, in a
+// directory and in a namespace, and returns what it printed.
+func (c *Cluster) Shell(t testing.TB, dir, namespace, command string) (string, error) {
+	t.Helper()
+	bin, config := t.TempDir(), filepath.Join(t.TempDir(), "kubeconfig")
+	for name, path := range map[string]string{"kubectl": Kube(), "helm": Cached(t, "helm")} {
+		if err := os.Symlink(path, filepath.Join(bin, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(c.Kubeconfig)
+	if err == nil {
+		err = os.WriteFile(config, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.TryKubectl("config", "set-context", "--current", "--kubeconfig", config, "--namespace", namespace); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("bash", "-euc", command)
+	cmd.Dir = dir
+	cmd.Env = []string{"KUBECONFIG=" + config, "HOME=" + t.TempDir(), "PATH=" + bin + ":/usr/bin:/bin"}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%s: %w\n%s", command, err, indent(string(out)))
+	}
+	return string(out), err
 }
 
 // Commands are the commands in a text such as a chart's notes: lines that are indented by four

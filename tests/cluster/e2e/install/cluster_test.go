@@ -138,11 +138,8 @@ func TestNotesOfOwnSecret(t *testing.T) {
 	dir := t.TempDir()
 	sh := func(command string) {
 		t.Helper()
-		cmd := exec.Command("bash", "-euc", command)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig, "PATH="+kubectlPath(t)+":"+os.Getenv("PATH"))
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", command, err, out)
+		if _, err := cluster.Shell(t, dir, ns, command); err != nil {
+			t.Error(err)
 		}
 	}
 	sh("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.crt -days 1 -subj /CN=x" +
@@ -354,12 +351,40 @@ func installed(t *testing.T, namespaces ...string) []string {
 	return names
 }
 
-// kubectlPath is a directory with kubectl.
-func kubectlPath(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.Symlink(harness.Kube(), filepath.Join(dir, "kubectl")); err != nil {
+// TestDocument runs every command of docs/install.md, in order, in a copy of the manifests; but not
+// those that wait for Pods, which nobody runs here.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile(harness.Root("docs", "install.md"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	removeCRD(t)
+	cluster.Kubectl(t, "create", "namespace", "shop")
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "manifests"), os.DirFS(harness.Root("manifests"))); err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "```sh\n")[1:]
+	for _, block := range blocks {
+		block, _, _ = strings.Cut(block, "```")
+		var commands []string
+		for line := range strings.Lines(block) {
+			if !strings.HasPrefix(line, "kubectl rollout status") {
+				commands = append(commands, line)
+			}
+		}
+		command := strings.Join(commands, "")
+		if strings.Contains(command, "helm install dbupgrade manifests/chart -n databases") {
+			// The next is another way: away with this one after it.
+			command += "helm uninstall dbupgrade -n databases\nkubectl delete crd dbupgrades.dbupgrade.subbug.learning\n"
+		}
+		out, err := cluster.Shell(t, dir, "default", command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s\n%s", command, out)
+	}
+	if len(blocks) < 8 {
+		t.Errorf("only %d blocks", len(blocks))
+	}
 }

@@ -23,7 +23,7 @@ var node *harness.Node
 func TestMain(m *testing.M) { os.Exit(harness.RunNode(m, &node)) }
 
 // TestNode has an order: what troubles the operator comes after what must not be troubled, and its
-// removal last.
+// removal after that.
 func TestNode(t *testing.T) {
 	t.Run("migrations", migrations)
 	t.Run("starts", starts)
@@ -34,6 +34,7 @@ func TestNode(t *testing.T) {
 	t.Run("the API server is gone for a while", apiServerGone)
 	t.Run("the password is nowhere after restarts", passwordNowhere)
 	t.Run("uninstall", uninstall)
+	t.Run("by Helm", byHelm)
 }
 
 // parallel runs tests at the same time, each in a world of its own.
