@@ -375,8 +375,10 @@ func TestDocument(t *testing.T) {
 		}
 		command := strings.Join(commands, "")
 		if strings.Contains(command, "helm install dbupgrade manifests/chart -n databases") {
-			// The next is another way: away with this one after it.
-			command += "helm uninstall dbupgrade -n databases\nkubectl delete crd dbupgrades.dbupgrade.subbug.learning\n"
+			// What the block before it has installed is another way, which the next takes over.
+			const file, crd = "manifests/install.yaml", "dbupgrades.dbupgrade.subbug.learning"
+			command = "kubectl delete -f " + file + "\n" + command +
+				"helm uninstall dbupgrade -n databases\nkubectl delete crd " + crd + "\nkubectl apply -f " + file + "\n"
 		}
 		out, err := cluster.Shell(t, dir, "default", command)
 		if err != nil {
