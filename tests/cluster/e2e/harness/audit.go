@@ -29,6 +29,9 @@ func (r AuditedRequest) String() string {
 	return fmt.Sprintf("%s %s %q in %q: %d", r.Verb, strings.TrimPrefix(resource, "/"), r.Name, r.Namespace, r.Code)
 }
 
+// auditLog of this package's control plane.
+var auditLog string
+
 // RunAudited is Run with a record of what Reconciler asks the API server. It also fails when one of
 // its requests was refused for want of a right: a test that takes rights away uses another account.
 func RunAudited(m *testing.M, cluster **Cluster, prepare ...func(*Cluster) error) int {
@@ -41,15 +44,14 @@ func RunAudited(m *testing.M, cluster **Cluster, prepare ...func(*Cluster) error
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	log := filepath.Join(dir, "log")
+	auditLog = filepath.Join(dir, "log")
 	os.Setenv("APISERVER_FLAGS", os.Getenv("APISERVER_FLAGS")+" --audit-policy-file="+filepath.Join(dir, "policy.yaml")+
-		" --audit-log-path="+log)
-	remember := func(c *Cluster) error {
-		c.auditLog = log
-		return nil
+		" --audit-log-path="+auditLog)
+	code := Run(m, cluster, prepare...)
+	if code != 0 {
+		return code // it may not even have come up
 	}
-	code := Run(m, cluster, append(prepare, remember)...)
-	requests, err := readAudit(log)
+	requests, err := readAudit(auditLog)
 	all := flag.Lookup("test.run").Value.String() == ""
 	if err == nil && all && len(requests) == 0 {
 		err = fmt.Errorf("%s has asked nothing, or the audit log is broken", Reconciler)
@@ -76,10 +78,10 @@ rules:
 - level: None
 `
 
-// Audit is what Reconciler has asked so far, on a cluster of RunAudited.
-func (c *Cluster) Audit(t testing.TB) []AuditedRequest {
+// Audit is what Reconciler has asked so far, in a package of RunAudited.
+func Audit(t testing.TB) []AuditedRequest {
 	t.Helper()
-	requests, err := readAudit(c.auditLog)
+	requests, err := readAudit(auditLog)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,6 @@ type Cluster struct {
 	Dir string
 
 	cacheDir string // kubectl's: discovery of another cluster on the same port would mislead it
-	auditLog string // of RunAudited
 }
 
 // Run starts a control plane, prepares it, sets *cluster, runs the tests and stops what it started.

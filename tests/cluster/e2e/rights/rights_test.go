@@ -67,7 +67,7 @@ func TestEachRightIsNeeded(t *testing.T) {
 	elect(t)
 	certify(t)
 
-	requests := cluster.Audit(t)
+	requests := harness.Audit(t)
 	all := shipped(t)
 	for _, r := range all {
 		needed := slices.ContainsFunc(requests, func(q harness.AuditedRequest) bool {
@@ -150,6 +150,20 @@ func migrate(t *testing.T) {
 	cluster.Kubectl(t, "label", "namespace", refused, "pod-security.kubernetes.io/enforce=restricted")
 	create(t, refused, "ok-1")
 	await(t, refused, "False", "violates PodSecurity")
+
+	again := newNamespace(t) // the same event once more is a series of the first
+	if err := cluster.Client.CoreV1().Secrets(again).Delete(t.Context(), "db", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	create(t, again, "ok-1")
+	awaitReason(t, again, "SecretNotFound")
+	for range 2 {
+		patch(t, again, `{"spec": {"suspend": true}}`)
+		awaitReason(t, again, "Suspended")
+		time.Sleep(1100 * time.Millisecond) // the times of conditions are in seconds
+		patch(t, again, `{"spec": {"suspend": false}}`)
+		awaitReason(t, again, "SecretNotFound")
+	}
 	r.Stop(t)
 }
 
@@ -177,7 +191,7 @@ func certify(t *testing.T) {
 	}
 	secrets := func(name string) {
 		harness.Eventually(t, patience, "update of "+name, func() error {
-			if !slices.ContainsFunc(cluster.Audit(t), func(q harness.AuditedRequest) bool {
+			if !slices.ContainsFunc(harness.Audit(t), func(q harness.AuditedRequest) bool {
 				return q.Verb == "update" && q.Resource == "secrets" && q.Name == name
 			}) {
 				return fmt.Errorf("not seen")
@@ -257,9 +271,13 @@ func create(t *testing.T, ns, tag string) {
 
 func image(t *testing.T, ns, tag string) {
 	t.Helper()
-	_, err := cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(ns).Patch(t.Context(), "shop", types.MergePatchType,
-		[]byte(`{"spec": {"migrations": {"image": "shop/migrations:`+tag+`"}}}`), metav1.PatchOptions{})
-	if err != nil {
+	patch(t, ns, `{"spec": {"migrations": {"image": "shop/migrations:`+tag+`"}}}`)
+}
+
+func patch(t *testing.T, ns, merge string) {
+	t.Helper()
+	if _, err := cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(ns).Patch(t.Context(), "shop", types.MergePatchType,
+		[]byte(merge), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -323,7 +341,7 @@ func leftOver(t *testing.T, ns string) {
 func seen(t *testing.T, verb, resource string) {
 	t.Helper()
 	harness.Eventually(t, patience, verb+" "+resource, func() error {
-		if !slices.ContainsFunc(cluster.Audit(t), func(q harness.AuditedRequest) bool {
+		if !slices.ContainsFunc(harness.Audit(t), func(q harness.AuditedRequest) bool {
 			return q.Verb == verb && q.Resource == resource
 		}) {
 			return fmt.Errorf("not seen")
