@@ -5,6 +5,9 @@
 package node
 
 import (
+	"encoding/base64"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -50,11 +53,23 @@ func byHelm(t *testing.T) {
 	w.image("v2")
 	w.wait("Ready")
 	w.wantTables("orders users")
-	if err := w.applyYAML("apiVersion: dbupgrade.subbug.learning/v1alpha1\nkind: DBUpgrade\nmetadata: {name: wrong}\n" +
-		"spec: {migrations: {image: \"a;b\"}, database: {type: selfHosted}}\n"); err == nil ||
-		!strings.Contains(err.Error(), "database.type=selfHosted requires connection to be set") {
-		t.Errorf("not refused by the webhook: %v", err)
+	refusedByWebhook(w)
+
+	// With a certificate of one's own the reconciler makes none any more.
+	dir := t.TempDir()
+	if _, err := node.Shell(t, dir, release, "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "+
+		"-keyout tls.key -out tls.crt -days 1 -subj /CN=own -addext subjectAltName=DNS:dbupgrade-webhook-service."+release+
+		".svc && kubectl create secret tls own --cert=tls.crt --key=tls.key"); err != nil {
+		t.Fatal(err)
 	}
+	own, err := os.ReadFile(filepath.Join(dir, "tls.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	helm("upgrade", "dbupgrade", harness.Root("manifests", "chart"), "--reuse-values", "--wait", "--timeout", patience.String(),
+		"--set", "certificates.mode=secret,certificates.secretName=own",
+		"--set", "certificates.caBundle="+base64.StdEncoding.EncodeToString(own))
+	refusedByWebhook(w)
 
 	helm("uninstall", "dbupgrade", "--wait", "--timeout", patience.String())
 	w.await(done) // still there, and as it was
@@ -64,4 +79,21 @@ func byHelm(t *testing.T) {
 	if err := node.Install(); err != nil { // for whoever looks at a node that is kept
 		t.Fatal(err)
 	}
+}
+
+// refusedByWebhook: it answers, over a connection that the API server trusts; the CRD would take this.
+func refusedByWebhook(w *world) {
+	w.Helper()
+	harness.Eventually(w, patience, "the webhook's refusal", func() error { // Pods have just changed
+		err := w.applyYAML("apiVersion: dbupgrade.subbug.learning/v1alpha1\nkind: DBUpgrade\nmetadata: {name: wrong}\n" +
+			"spec:\n  migrations: {image: x}\n  database: {type: selfHosted, connection: {urlSecretRef: {name: db}}}\n" +
+			"  runner: {podAnnotations: {large: " + strings.Repeat("x", 16<<10) + "}}\n")
+		if err == nil {
+			w.Fatal("was not refused")
+		}
+		if !strings.Contains(err.Error(), "spec.runner.podAnnotations: ") {
+			return err
+		}
+		return nil
+	})
 }
