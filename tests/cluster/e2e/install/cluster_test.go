@@ -24,11 +24,7 @@ import (
 func TestOverlaysAreTaken(t *testing.T) {
 	cluster.Kubectl(t, "apply", "--server-side", "-f", harness.Cached(t, "crds"))
 	cluster.Kubectl(t, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-	for _, ns := range []string{system, "shop"} { // a dry run makes none
-		if out, err := cluster.TryKubectl("create", "namespace", ns); err != nil && !strings.Contains(err.Error(), "already exists") {
-			t.Fatal(out, err)
-		}
-	}
+	namespaces(t, system, "shop") // a dry run makes none
 	for _, dir := range overlays(t) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			cluster.Kubectl(t, "apply", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-k", dir)
@@ -337,6 +333,16 @@ func wantCABundle(t *testing.T, want string) {
 	}
 }
 
+// namespaces makes those that are not there.
+func namespaces(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := cluster.TryKubectl("create", "namespace", name); err != nil && !strings.Contains(err.Error(), "already exists") {
+			t.Fatal(err)
+		}
+	}
+}
+
 // installed lists what there is of the operator, cluster-wide and in these namespaces.
 func installed(t *testing.T, namespaces ...string) []string {
 	t.Helper()
@@ -359,7 +365,7 @@ func TestDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	removeCRD(t)
-	cluster.Kubectl(t, "create", "namespace", "shop")
+	namespaces(t, "shop")
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "manifests"), os.DirFS(harness.Root("manifests"))); err != nil {
 		t.Fatal(err)

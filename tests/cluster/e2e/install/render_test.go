@@ -293,7 +293,8 @@ func byKey(t *testing.T, text string) map[string]string {
 func diff(t *testing.T, a, b string) string {
 	t.Helper()
 	out, _ := exec.Command("diff", "-u", write(t, "a", a), write(t, "b", b)).Output()
-	return string(out)
+	lines := strings.SplitAfter(string(out), "\n")
+	return strings.Join(lines[:min(len(lines), 40)], "")
 }
 
 func normalise(o *unstructured.Unstructured) {
