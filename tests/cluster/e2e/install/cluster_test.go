@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,7 +60,7 @@ func TestHelm(t *testing.T) {
 		if !hasField(t, "suspend") {
 			t.Error("the CRD is the older one")
 		}
-		wantCABundle(t, someCA)
+		wantCABundle(t, someCA())
 		wantObject(t, ns, "shop")
 		if out := helm(t, "list", "-n", ns); !strings.Contains(out, "deployed") || !strings.Contains(out, "dbupgrade-"+version(t)) {
 			t.Error(out)
@@ -67,11 +68,11 @@ func TestHelm(t *testing.T) {
 	})
 	t.Run("another value leaves caBundle", func(t *testing.T) {
 		upgrade(t, chart(), "logLevel=debug", "reconciler.replicas=2")
-		wantCABundle(t, someCA)
+		wantCABundle(t, someCA())
 	})
 	t.Run("and so does a rollback", func(t *testing.T) {
 		helm(t, "rollback", "dbupgrade", "-n", ns)
-		wantCABundle(t, someCA)
+		wantCABundle(t, someCA())
 	})
 	t.Run("a second release, for another namespace, without anything cluster-wide", func(t *testing.T) {
 		other, shop := cluster.Namespace(t), cluster.Namespace(t)
@@ -118,7 +119,7 @@ func TestFromManifestsToHelm(t *testing.T) {
 		t.Error("helm takes over what is not its own without being asked")
 	}
 	helm(t, "install", "dbupgrade", chart(), "-n", system, "--take-ownership")
-	wantCABundle(t, someCA)
+	wantCABundle(t, someCA())
 	helm(t, "uninstall", "dbupgrade", "-n", system)
 	if left := installed(t, system); !slices.Equal(left, []string{crdKey, "namespace/" + system}) {
 		t.Errorf("left: %v", left)
@@ -157,8 +158,8 @@ func TestNotesOfOwnSecret(t *testing.T) {
 	wantCABundle(t, string(ca))
 	t.Run("a caBundle among the values", func(t *testing.T) {
 		helm(t, "upgrade", "dbupgrade", chart(), "-n", ns, "--reuse-values",
-			"--set", "certificates.caBundle="+base64.StdEncoding.EncodeToString([]byte(someCA)))
-		wantCABundle(t, someCA)
+			"--set", "certificates.caBundle="+base64.StdEncoding.EncodeToString([]byte(someCA())))
+		wantCABundle(t, someCA())
 	})
 	helm(t, "uninstall", "dbupgrade", "-n", ns)
 }
@@ -203,14 +204,14 @@ func mayBe(t *testing.T, ns, user, verb, subresource string, want bool) error {
 const crdKey = "customresourcedefinition.apiextensions.k8s.io/dbupgrades.dbupgrade.subbug.learning"
 
 // someCA: whose it is does not matter, but the API server wants to see a certificate.
-var someCA = func() string {
+var someCA = sync.OnceValue(func() string {
 	out, err := exec.Command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
 		"-keyout", "/dev/null", "-days", "1", "-subj", "/CN=test").Output()
 	if err != nil {
 		panic(err)
 	}
 	return string(out)
-}()
+})
 
 // olderChart is this chart with a version before it, and a CRD that lacks a field.
 func olderChart(t *testing.T) string {
@@ -310,7 +311,7 @@ func fillInCABundle(t *testing.T) {
 	for _, kind := range []string{"validating", "mutating"} {
 		cluster.Kubectl(t, "patch", kind+"webhookconfiguration", "dbupgrade-"+kind+"-webhook-configuration", "--type=json", "-p",
 			fmt.Sprintf(`[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "%s"}]`,
-				base64.StdEncoding.EncodeToString([]byte(someCA))))
+				base64.StdEncoding.EncodeToString([]byte(someCA()))))
 	}
 }
 

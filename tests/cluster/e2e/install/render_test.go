@@ -154,50 +154,44 @@ func TestWrongValues(t *testing.T) {
 
 // TestEachValueCounts: no value is without effect, and the schema knows each.
 func TestEachValueCounts(t *testing.T) {
-	var all map[string]any
-	if err := yaml.Unmarshal([]byte(helm(t, "show", "values", chart())), &all); err != nil {
+	var defaults, changed map[string]any
+	if err := yaml.Unmarshal([]byte(helm(t, "show", "values", chart())), &defaults); err != nil {
 		t.Fatal(err)
 	}
-	var changed map[string]any
 	if err := yaml.Unmarshal([]byte(everything), &changed); err != nil {
 		t.Fatal(err)
 	}
-	// Where these count.
-	changed["image"].(map[string]any)["tag"] = "other"
-	base := map[string]string{
-		"certificates.caBundle": "mode: secret", "certificates.issuerRef": "mode: cert-manager",
-		"certificates.duration": "mode: cert-manager", "certificates.renewBefore": "mode: cert-manager",
+	// What everything leaves as it is.
+	others := map[string]any{"image.tag": "other", "certificates.caBundle": "Zm9v", "crds.install": false, "rbac.create": false,
+		"webhook.enabled": false, "priorityClass.create": false}
+	// What has to be set beside a value, in its group, for it to count.
+	enabled, certManager := map[string]any{"enabled": true}, map[string]any{"mode": "cert-manager"}
+	beside := map[string]map[string]any{
+		"certificates.caBundle": {"mode": "secret"}, "certificates.issuerRef": certManager,
+		"certificates.duration": certManager, "certificates.renewBefore": certManager,
+		"networkPolicy.apiServerPorts": enabled, "networkPolicy.webhookFrom": enabled, "networkPolicy.metricsFrom": enabled,
+		"monitoring.labels": enabled, "monitoring.dashboard": enabled,
 	}
-	changed["certificates"].(map[string]any)["caBundle"] = "Zm9v"
-	changed["crds"].(map[string]any)["install"] = false
-	changed["rbac"].(map[string]any)["create"] = false
-	changed["webhook"] = maps.Clone(changed["webhook"].(map[string]any))
-	changed["webhook"].(map[string]any)["enabled"] = false
-	changed["priorityClass"].(map[string]any)["create"] = false
-	for _, path := range leaves(all) {
+	for _, path := range leaves(defaults) {
 		group, name, nested := strings.Cut(path, ".")
-		value, ok := changed[group]
-		if nested {
-			value, ok = value.(map[string]any)[name]
+		value, ok := others[path]
+		if !ok && nested {
+			value, ok = changed[group].(map[string]any)[name]
+		} else if !ok {
+			value, ok = changed[group]
 		}
 		if !ok {
 			t.Errorf("%s: the test does not change it", path)
 			continue
 		}
-		before := map[string]any{}
-		switch {
-		case base[path] != "":
-			before["certificates"] = map[string]any{"mode": strings.TrimPrefix(base[path], "mode: ")}
-		case group == "networkPolicy" && name != "enabled", group == "monitoring" && name != "enabled":
-			before[group] = map[string]any{"enabled": true}
-		}
-		after := map[string]any{group: value}
+		before, after := map[string]any{}, map[string]any{group: value}
 		if nested {
-			member := map[string]any{name: value}
-			if b, ok := before[group].(map[string]any); ok {
-				maps.Copy(member, b)
+			members := map[string]any{name: value}
+			maps.Copy(members, beside[path])
+			after[group] = members
+			if beside[path] != nil {
+				before[group] = beside[path]
 			}
-			after[group] = member
 		}
 		if render(t, before) == render(t, after) {
 			t.Errorf("%s: a change has no effect", path)
