@@ -132,7 +132,7 @@ func TestWrongValues(t *testing.T) {
 		"certificates: {caBundle: Zm9v}":                "/certificates/caBundle",
 		"certificates: {mode: secret, caBundle: \"-\"}": "/certificates/caBundle",
 		"certificates: {duration: a year}":              "/certificates/duration",
-		"certificates: {issuerRef: {nam: x}}":           "nam",
+		"certificates: {issuerRef: {names: x}}":         "names",
 		"namespaces: shop":                              "/namespaces",
 		"namespaces: [Shop]":                            "/namespaces/0",
 		"namespaces: [shop, shop]":                      "/namespaces",
