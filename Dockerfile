@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The image of the operator: both executables, and nothing but the files that they
 # need. No shell, no package manager, not root.
 #

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # $arch, $version, $commit and $epoch are the caller's
 # Sourced by scripts of script/, in the project's root: the Dockerfile's stages without
 # Docker and without a registry.

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """docs/pictures/terminal-svg.py COLUMNS COMMAND <OUTPUT >PICTURE.svg: a picture of a terminal.
 
 Reads what COMMAND has printed on a terminal, with its colours (SGR sequences), and

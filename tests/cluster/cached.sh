@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # cached.sh NAME: prints the path of what tests need, built first
 # when the cache does not have it (kube takes 8 minutes on 2 cores, the first time).
 #
@@ -39,5 +40,5 @@ kube) program kube kube kubectl ;;
 atlas | syft | helm | kubeconform | kube-score) program "$1" "$1" ;;
 crds) program crds ;;
 images) images ;;
-*) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '3,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # certs.sh DIR IP...: makes in DIR a CA and the certificates and keys of a
 # cluster whose API server is reached at the IPs (and as localhost). Does
 # nothing when they are there already.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # down-controlplane.sh DIR: stops what up-controlplane.sh DIR started; DIR stays.
 set -eu
 # shellcheck source-path=SCRIPTDIR source=lib.sh

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # gobuild.sh OUT [go build flags...] PACKAGE: builds into OUT in a way that
 # depends on the sources only, and shows how many packages are done.
 set -euo pipefail

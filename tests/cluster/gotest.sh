@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034 # $passed and $failed are the caller's
 # Sourced by scripts of script/, in the project's root.
 

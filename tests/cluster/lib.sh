@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2154 # $dir and $kube are the caller's
 # Sourced by the scripts of this directory and of script/: the cache of what
 # takes long to build, and programs in the background.

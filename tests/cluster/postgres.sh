@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # postgres.sh start DIR [PORT]: a throw-away PostgreSQL in DIR, on all addresses,
 #                               with the superuser app (password secret) and the
 #                               database app; PORT is 5432 unless given

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # sandbox.sh start DIR PORT       a whole cluster, in name spaces of its own
 # sandbox.sh exec DIR COMMAND...  a command among its processes and mounts, in its
 #                                 network (a database, a test, a shell)
@@ -14,7 +15,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
-[ $# -ge 2 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '3,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 verb=$1 dir=$(mkdir -p "$2/run" "$2/log" && cd "$2" && pwd)
 shift 2
 

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # up-controlplane.sh DIR PORT: starts etcd, kube-apiserver and
 # kube-controller-manager with their state, logs and process ids in DIR, and
 # returns when the API is ready (4 s). Any user can; several can run, each with

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # up-node.sh DIR PORT: a whole one-node cluster, in DIR: the control plane of
 # up-controlplane.sh and, on PORT+4 to PORT+8, the scheduler and a node that runs
 # pods: containerd, kube-proxy, kubelet, and DNS for Services. Returns when the

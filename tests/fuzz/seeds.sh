@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # seeds.sh DIR: fills DIR/TARGET with what the fuzzers begin with, from the data of
 # the other tests.
 set -eu

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ledger.pml - the run ledger of DBUpgrade. See README.md.
    Variants (-D): LIT = the contract as written; default = with all fixes F1..F6.
      NO_F1..NO_F6 : the fixed protocol without that one fix (ablation).

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # build.sh OUT: writes the CRDs of others that the manifests use, as their modules have them, into OUT.
 set -eu
 cd "$(dirname "$0")"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # build.sh OUT.tar: makes the archive of the images that the cluster and the
 # tests need, all in one, so that what they share is in it once. The same input
 # gives the same bytes.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # build.sh OUT: builds kube-score, which judges manifests by what is good practice, into OUT.
 set -eu
 cd "$(dirname "$0")"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # build.sh OUT [go build flags...]: builds the multi-call program into OUT.
 set -eu
 cd "$(dirname "$0")"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # build.sh OUT: builds kubeconform, which judges manifests by JSON schemas, into OUT.
 set -eu
 cd "$(dirname "$0")"
