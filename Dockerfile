@@ -2,8 +2,8 @@
 # The image of the operator: both executables, and nothing but the files that they
 # need. No shell, no package manager, not root.
 #
-#   docker build -t dbupgrade:dev .
-#   docker buildx build --platform linux/arm64 -t dbupgrade:dev .
+#   docker build -t localhost/dbupgrade:dev .
+#   docker buildx build --platform linux/arm64 -t localhost/dbupgrade:dev .
 #
 # It is compiled on the builder's own architecture for the target's: nothing is
 # emulated. script/image builds it without a registry, for tests and the demo.
