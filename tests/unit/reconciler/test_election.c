@@ -82,7 +82,7 @@ static void rig_start(struct rig *rig) {
                 .instance = "pod",
                 .duration_ms = 15000,
                 .renew_ms = RENEW_MS,
-                .retry_ms = 2000,
+                .retry_ms = 8000, /* the thread sleeps while the clock is ahead */
                 .leading = on_leading,
                 .ctx = rig,
         };
