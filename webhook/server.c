@@ -22,6 +22,11 @@
 /* json_check and cJSON recurse to a depth of 64. */
 #define SERVER_STACK_BYTES (512 * 1024)
 
+/* TLS 1.2 with AEAD ciphers and 1.3, which has no others. */
+#define SERVER_PRIORITIES                                                                          \
+        "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:"     \
+        "+CHACHA20-POLY1305:%SERVER_PRECEDENCE"
+
 /* Larger bodies are judged one at a time: their trees take several times as much memory. */
 #define SERVER_LARGE_BYTES (256 * 1024)
 /* How long after its end a connection may stay open before its thread is taken to hang: larger than
@@ -434,8 +439,7 @@ static struct MHD_Daemon *start(struct server *server) {
                         MHD_OPTION_CONNECTION_LIMIT, o->connections,
                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_POOL_BYTES,
                         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_ms / 1000 + 1),
-                        MHD_OPTION_HTTPS_PRIORITIES,
-                        "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:%SERVER_PRECEDENCE",
+                        MHD_OPTION_HTTPS_PRIORITIES, SERVER_PRIORITIES,
                         MHD_OPTION_HTTPS_CERT_CALLBACK, o->cert_callback,
                         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
                         NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,

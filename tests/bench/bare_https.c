@@ -72,7 +72,9 @@ int main(int argc, char **argv) {
                 2U, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)32768, MHD_OPTION_HTTPS_MEM_CERT,
                 read_file(argv[2]), MHD_OPTION_HTTPS_MEM_KEY, read_file(argv[3]),
                 MHD_OPTION_HTTPS_PRIORITIES,
-                "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:%SERVER_PRECEDENCE", MHD_OPTION_END);
+                "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-CIPHER-ALL:+AES-128-GCM:"
+                "+AES-256-GCM:+CHACHA20-POLY1305:%SERVER_PRECEDENCE",
+                MHD_OPTION_END);
         if (!daemon)
                 return 1;
         (void)sigwait(&set, &signal_number);

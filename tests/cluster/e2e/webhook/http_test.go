@@ -5,6 +5,7 @@ package webhook
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -196,6 +197,33 @@ func TestBodies(t *testing.T) {
 			_, _ = io.Copy(io.Discard, response.Body)
 		}
 	})
+}
+
+func TestVersionsAndCiphers(t *testing.T) {
+	w := harness.StartWebhook(t)
+	for _, c := range []struct {
+		name     string
+		min, max uint16
+		suites   []uint16
+		served   bool
+	}{
+		{"TLS 1.3", tls.VersionTLS13, tls.VersionTLS13, nil, true},
+		{"TLS 1.2 with AES-GCM", tls.VersionTLS12, tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}, true},
+		{"TLS 1.2 with ChaCha20", tls.VersionTLS12, tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256}, true},
+		{"TLS 1.2 with CBC", tls.VersionTLS12, tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}, false},
+		{"TLS 1.1", tls.VersionTLS11, tls.VersionTLS11, nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			// Whom it trusts does not matter here.
+			conn, err := tls.Dial("tcp", w.Addr, &tls.Config{InsecureSkipVerify: true, MinVersion: c.min, MaxVersion: c.max, CipherSuites: c.suites})
+			if err == nil {
+				conn.Close()
+			}
+			if (err == nil) != c.served {
+				t.Errorf("served: %t, %v", err == nil, err)
+			}
+		})
+	}
 }
 
 func TestCertificates(t *testing.T) {
