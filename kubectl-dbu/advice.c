@@ -68,6 +68,11 @@ static void advise_blocked(struct arena *a, const struct dbupgrade *object, cons
                 add(advice, "Let it run:",
                     command(a, object, "patch dbu",
                             " --type=merge -p '{\"spec\":{\"suspend\":false}}'"));
+        else if (is(v, "AWSNotImplemented"))
+                add(advice,
+                    "This version does not run AWS types, and a type cannot be changed: make a new "
+                    "DBUpgrade of type selfHosted, with the URL in a Secret.",
+                    "");
         else
                 add(advice,
                     "Nothing runs until the spec is changed:", command(a, object, "edit dbu", ""));
