@@ -664,7 +664,7 @@ static int unsuspend(struct pass *p, struct fault *f) {
         return 0;
 }
 
-/* Forgets a Job of the view that has been dealt with. */
+/* Forgets a Job of the view that has been dealt with, or cannot be in this pass. */
 static void drop_cached(struct pass *p, const struct job_record *job) {
         struct job_list *jobs = &p->view.jobs;
 
@@ -721,13 +721,13 @@ static int delete_job(struct pass *p, const struct plan *plan, struct fault *f) 
         request.body = body.ptr;
         request.body_len = body.len;
         r = ask(p, &request, &response, f);
+        drop_cached(p, plan->target);
         if (r && r != KUBE_E_NOT_FOUND)
                 return other_outcome(p, r, &response, f);
         if (plan->target == p->job)
                 p->in.superseding_deleted = true;
         /* What was listed before is no longer so. */
         p->in.listed_jobs = NULL;
-        drop_cached(p, plan->target);
         return 0;
 }
 

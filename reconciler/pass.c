@@ -284,21 +284,29 @@ static int take_step(struct pass *p, const struct plan *plan, bool *ret_again, s
         return act_take(p, plan, f);
 }
 
-/* A right is missing. For tidying up that is no reason to call the object degraded. */
-static struct plan plan_forbidden(struct pass *p, const struct plan *step) {
-        struct plan plan = { .action = PLAN_WAIT,
-                             .situation = SITUATION_FORBIDDEN,
-                             .requeue = REQUEUE_SLOW };
-
-        if (step->action == PLAN_SET_TTL || step->action == PLAN_DELETE_JOB)
-                plan.situation = SITUATION_NONE;
+static struct plan plan_forbidden(const struct pass *p) {
         log_warning("a right is missing", LOG_STR("error", p->message));
-        return plan;
+        return (struct plan){ .action = PLAN_WAIT,
+                              .situation = SITUATION_FORBIDDEN,
+                              .requeue = REQUEUE_SLOW };
+}
+
+/* Tidying up was refused (a right is missing, somebody's admission webhook guards Jobs): that must
+ * hold up no run, and is no reason to call the object degraded. Its Job is left alone in this pass.
+ * Return: whether that is so. */
+static bool leave_untidy(struct pass *p, const struct plan *plan, int r, const struct fault *f) {
+        if (!plan->tidying || (r != ACT_E_FORBIDDEN && r != -FAULT_INVALID && r != -FAULT_IO))
+                return false;
+        log_warning("a Job cannot be tidied up",
+                    LOG_STR("error", r == ACT_E_FORBIDDEN ? p->message : f->text));
+        p->message = NULL;
+        return true;
 }
 
 /* Decides and acts until there is nothing more to do. Return: 0 and the last plan, or a fault. */
 static int loop(struct pass *p, struct plan *ret_plan, struct fault *f) {
         struct plan plan;
+        bool untidy = false;
 
         for (int i = 0; i < PASS_STEPS_MAX; i++) {
                 bool again;
@@ -306,14 +314,20 @@ static int loop(struct pass *p, struct plan *ret_plan, struct fault *f) {
 
                 plan = plan_decide(&p->in);
                 if (plan.action == PLAN_WAIT) {
+                        if (untidy && plan.requeue == REQUEUE_NEVER)
+                                plan.requeue = REQUEUE_SLOW;
                         *ret_plan = plan;
                         return 0;
                 }
                 r = take_step(p, &plan, &again, f);
+                if (leave_untidy(p, &plan, r, f)) {
+                        untidy = true;
+                        continue;
+                }
                 if (r < 0)
                         return r;
                 if (r == ACT_E_FORBIDDEN) {
-                        *ret_plan = plan_forbidden(p, &plan);
+                        *ret_plan = plan_forbidden(p);
                         return 0;
                 }
                 if (r == ACT_E_ANEW || !again) {

@@ -101,7 +101,9 @@ static bool cleanup(const struct plan_input *in, struct plan *ret_plan) {
                         continue;
                 if (named && run_result_is_final(run->result) && job_record_finished(job) &&
                     in->object->spec.ttl_s >= 0 && job->ttl_s < 0) {
-                        *ret_plan = (struct plan){ .action = PLAN_SET_TTL, .target = job };
+                        *ret_plan = (struct plan){ .action = PLAN_SET_TTL,
+                                                   .target = job,
+                                                   .tidying = true };
                         return true;
                 }
                 if (named || job->run_number > run->number)
@@ -109,6 +111,7 @@ static bool cleanup(const struct plan_input *in, struct plan *ret_plan) {
                 /* T_DELETE_ORPHAN: it can never be named any more (rule F2). T_CLEANUP. */
                 if (job->suspended || (job_record_finished(job) && job->run_number < run->number)) {
                         *ret_plan = delete_job(job, false);
+                        ret_plan->tidying = true;
                         return true;
                 }
         }

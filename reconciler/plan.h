@@ -119,6 +119,7 @@ struct plan {
         enum run_result result;          /* PLAN_RECORD */
         const struct job_record *target; /* PLAN_DELETE_JOB, PLAN_SET_TTL */
         bool foreground;                 /* PLAN_DELETE_JOB: propagation, else background */
+        bool tidying;                    /* nothing else depends on this step */
         const char *waits_for_kind;      /* SITUATION_WAITING: "Job" or "Pod" */
         const char *waits_for_name;
 };
