@@ -393,8 +393,7 @@ static void put_secret(const struct keeper *k, struct json_writer *w, const char
         json_end_object(w);
 }
 
-/* Creates the Secret, or replaces the one of that version. Somebody else's write meanwhile (409) is
- * no fault: the next pass reads it. */
+/* Creates the Secret, or replaces the one of that version. */
 static int write_secret(struct keeper *k, const char *name, const char *version,
                         const struct cert_pair *pair, const char *trusted, struct fault *f) {
         CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
@@ -414,8 +413,8 @@ static int write_secret(struct keeper *k, const char *name, const char *version,
         request.body = body.ptr;
         request.body_len = body.len;
         r = kube_request(k->opts->kube, &request, &response, f);
-        if (r == KUBE_E_CONFLICT || r == KUBE_E_NOT_FOUND)
-                return 0;
+        if (r == KUBE_E_CONFLICT)
+                return KEEPER_E_RACED;
         if (r)
                 return fault_wrap(f, r > 0 ? -FAULT_DENIED : r, "write Secret %s", name);
         log_info("certificate written", LOG_STR("secret", name));
@@ -479,9 +478,9 @@ static int patch_bundle(struct keeper *k, int which, struct fault *f) {
         };
         int r = kube_request(k->opts->kube, &request, &response, f);
 
-        /* A failed test operation is a 422, a write in between a 409. */
-        if (r == KUBE_E_CONFLICT || r == KUBE_E_INVALID || r == KUBE_E_NOT_FOUND)
-                return 0;
+        /* A failed test operation is a 422, but so is what a policy of the cluster refuses. */
+        if (r == KUBE_E_CONFLICT || r == KUBE_E_NOT_FOUND)
+                return KEEPER_E_RACED;
         if (r)
                 return fault_wrap(f, r > 0 ? -FAULT_DENIED : r, "write caBundle");
         log_info("caBundle written", LOG_STR("path", request.path));

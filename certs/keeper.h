@@ -37,6 +37,11 @@ struct keeper_opts {
         struct series *expiry; /* gauge: when the serving certificate ends; NULL: none */
 };
 
+enum {
+        KEEPER_E_RACED = 1, /* somebody else wrote what was read: look again with backoff */
+};
+
 /* Takes at most one step. All pointers of opts are borrowed during the call. Return: 0 and in
- * *ret_again_ms when to look again (0: at once), or a fault (look again with backoff). */
+ * *ret_again_ms when to look again (0: at once, for a step was taken), KEEPER_E_RACED, or a fault
+ * (look again with backoff). */
 int keeper_pass(const struct keeper_opts *opts, int64_t *ret_again_ms, struct fault *f) MUST_CHECK;

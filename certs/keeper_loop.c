@@ -18,6 +18,9 @@
  * more often. */
 #define KEEPER_SPACING_MS 500
 
+/* All there is to do, done in a row, is six. After more, somebody undoes each as it is made. */
+#define KEEPER_STEPS_MAX 8
+
 struct keeper_watch {
         struct informer *informer;
         pthread_t thread;
@@ -33,6 +36,7 @@ struct keeper_loop {
         bool stopping, dirty;
         pthread_t thread;
         bool started;
+        unsigned steps; /* of the thread: taken since it last waited */
 };
 
 /* ---- the watches ---- */
@@ -139,15 +143,23 @@ static bool await_turn(struct keeper_loop *loop, int64_t last_ms, int64_t due_ms
 static int64_t pass(struct keeper_loop *loop, int64_t *retry_ms) {
         struct fault f = FAULT_INIT;
         int64_t again_ms;
+        int r = keeper_pass(&loop->opts, &again_ms, &f);
 
-        if (keeper_pass(&loop->opts, &again_ms, &f) == 0) {
+        if (r == 0) {
                 *retry_ms = KEEPER_RETRY_FIRST_MS;
-                return now_ms(loop) + again_ms;
+                loop->steps = again_ms ? 0 : loop->steps + 1;
+                if (loop->steps <= KEEPER_STEPS_MAX)
+                        return now_ms(loop) + again_ms;
+                loop->steps = 0;
+                log_warning("what is written for the webhook's certificates does not stay");
+                return now_ms(loop) + KEEPER_RETRY_LAST_MS;
         }
         again_ms = *retry_ms;
         *retry_ms = *retry_ms * 2 < KEEPER_RETRY_LAST_MS ? *retry_ms * 2 : KEEPER_RETRY_LAST_MS;
-        log_error("the webhook's certificates cannot be kept", LOG_STR("error", f.text),
-                  LOG_INT("retryAfterMs", again_ms));
+        log_write(r == KEEPER_E_RACED ? LOG_DEBUG : LOG_ERROR,
+                  "the webhook's certificates cannot be kept",
+                  (const struct log_field[]){ LOG_STR("error", f.text),
+                                              LOG_INT("retryAfterMs", again_ms), LOG_END });
         return now_ms(loop) + again_ms;
 }
 
