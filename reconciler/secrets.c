@@ -25,7 +25,7 @@ struct missing {
 
 struct secrets {
         pthread_mutex_t mutex;
-        struct missing *missing; /* uthash keeps the order of insertion */
+        struct missing *missing; /* uthash keeps the order: the one that was read last is last */
         int64_t next_slot_ms;
 };
 
@@ -105,23 +105,26 @@ static void drop_forgotten(struct secrets *s, int64_t now_ms) {
 
         HASH_ITER (hh, s->missing, m, tmp) {
                 if (now_ms - m->due_ms < SECRETS_FORGET_MS)
-                        return; /* later ones are younger, or nearly so */
+                        return; /* later ones were read later */
                 HASH_DEL(s->missing, m);
                 free(m);
         }
 }
 
-static struct missing *missing_make(struct secrets *s, const char *id) {
+/* The entry, made if need be, as the last one. Return: NULL when out of memory. */
+static struct missing *missing_last(struct secrets *s, const char *id) {
         struct missing *m = NULL;
         size_t len = strlen(id);
 
         HASH_FIND_STR(s->missing, id, m);
-        if (m)
-                return m;
-        m = calloc(1, sizeof(*m) + len + 1);
-        if (!m)
-                return NULL;
-        memcpy(m->id, id, len);
+        if (m) {
+                HASH_DEL(s->missing, m);
+        } else {
+                m = calloc(1, sizeof(*m) + len + 1);
+                if (!m)
+                        return NULL;
+                memcpy(m->id, id, len);
+        }
         HASH_ADD_STR(s->missing, id, m);
         if (!m->hh.tbl) {
                 free(m);
@@ -136,7 +139,7 @@ static int64_t missing_locked(struct secrets *s, const char *id, const char *why
         int64_t due_ms;
 
         drop_forgotten(s, now_ms);
-        m = id ? missing_make(s, id) : NULL;
+        m = id ? missing_last(s, id) : NULL;
         due_ms = now_ms + secrets_delay_ms(m ? m->attempts : 0, random);
         if (m) {
                 m->attempts++;

@@ -104,6 +104,18 @@ START_TEST(all_together_are_slow) {
 }
 END_TEST
 
+/* … also while an older one is asked for again and again. */
+START_TEST(what_nobody_asks_for_is_forgotten) {
+        int64_t first_ms = secrets_missing(secrets, "ns", "old", "url", "w", 0, 0);
+        int64_t at_ms = 0;
+
+        ck_assert_int_eq(secrets_missing(secrets, "ns", "gone", "url", "w", 0, 0), first_ms);
+        while (at_ms < 700000)
+                at_ms += secrets_missing(secrets, "ns", "old", "url", "w", at_ms, 0);
+        ck_assert_int_eq(secrets_missing(secrets, "ns", "gone", "url", "w", at_ms, 0), first_ms);
+}
+END_TEST
+
 START_TEST(a_long_reason_is_cut) {
         static char longer[SECRETS_WHY_SIZE * 2];
         int64_t wait_ms;
@@ -128,6 +140,7 @@ int main(void) {
         tcase_add_test(tcase, it_is_due_again);
         tcase_add_test(tcase, what_was_found_begins_anew);
         tcase_add_test(tcase, all_together_are_slow);
+        tcase_add_test(tcase, what_nobody_asks_for_is_forgotten);
         tcase_add_test(tcase, a_long_reason_is_cut);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
