@@ -94,9 +94,13 @@ static int import(struct generation *g, const gnutls_datum_t *cert, const gnutls
                   struct fault *f) {
         CLEANUP(gnutls_x509_crt_deinit_p) gnutls_x509_crt_t leaf = NULL;
         unsigned count = TLS_CERTS_MAX;
-        int code =
-                gnutls_pcert_list_import_x509_raw(g->certs, &count, cert, GNUTLS_X509_FMT_PEM, 0);
+        /* A chain cut short would be served, and trusted by nobody. */
+        int code = gnutls_pcert_list_import_x509_raw(g->certs, &count, cert, GNUTLS_X509_FMT_PEM,
+                                                     GNUTLS_X509_CRT_LIST_IMPORT_FAIL_IF_EXCEED);
 
+        if (code == GNUTLS_E_SHORT_MEMORY_BUFFER)
+                return fault_set(f, FAULT_INVALID, "certificate: more than %d in the chain",
+                                 TLS_CERTS_MAX);
         if (code < 0)
                 return fault_set(f, FAULT_INVALID, "certificate: %s", gnutls_strerror(code));
         g->count = count;

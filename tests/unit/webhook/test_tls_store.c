@@ -230,7 +230,7 @@ static void put_pieces(const char *path, const enum piece *pieces, size_t count)
         put(path, strbuf_text(&text));
 }
 
-#define CHAIN_MAX 8
+#define CHAIN_MAX 9
 
 static const struct row {
         const char *name;
@@ -245,6 +245,10 @@ static const struct row {
           { CERT, CA_CERT, CA_CERT, CA_CERT, CA_CERT, CA_CERT, CA_CERT, CA_CERT },
           { KEY },
           8 },
+        { "nine: none is left out",
+          { CERT, CA_CERT, CA_CERT, CA_CERT, CA_CERT, CA_CERT, CA_CERT, CA_CERT, CA_CERT },
+          { KEY },
+          0 },
         { "the CA before the leaf", { CA_CERT, CERT }, { KEY }, 0 },
         { "another key", { CERT }, { KEY_2 }, 0 },
         { "another certificate", { CERT_2 }, { KEY }, 0 },
