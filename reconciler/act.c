@@ -9,7 +9,6 @@
 #include "common/base/random.h"
 #include "common/json/json_get.h"
 #include "common/json/json_write.h"
-#include "reconciler/owned.h"
 #include "reconciler/secrets.h"
 #include "reconciler/status.h"
 
@@ -310,7 +309,8 @@ static int list_page(struct pass *p, const char *path, const char *query, act_on
         return strbuf_check(ret_continue, f);
 }
 
-/* A consistent LIST (no resourceVersion), in pages. selector: "labelSelector=…", encoded, or "". */
+/* A consistent LIST (no resourceVersion), in pages. selector: "labelSelector=…" or
+ * "fieldSelector=…", encoded. */
 static int list(struct pass *p, const char *group, const char *resource, const char *selector,
                 act_on_item on_item, struct fault *f) {
         CLEANUP(strbuf_done) struct strbuf path = STRBUF_INIT(ACT_PATH_MAX);
@@ -321,7 +321,7 @@ static int list(struct pass *p, const char *group, const char *resource, const c
         put_path(&path, group, p->object->namespace_, resource, NULL);
         do {
                 strbuf_reset(&query);
-                strbuf_printf(&query, "limit=100%s%s", *selector ? "&" : "", selector);
+                strbuf_printf(&query, "limit=100&%s", selector);
                 if (token.len > 0)
                         strbuf_printf(&query, "&continue=%s", token.ptr);
                 r = strbuf_check(&path, f);
@@ -362,8 +362,6 @@ static int add_owned_job(struct pass *p, const struct json_span *item, struct fa
 
         if (r)
                 return r;
-        if (*job->controller_uid && !job_record_finished(job))
-                strbuf_printf(&p->busy_uids, "%s\n", job->controller_uid);
         if (strcmp(job->controller_uid, p->object->uid) == 0)
                 return job_list_add(&p->owned_jobs, job, f);
         job_record_free(job);
@@ -415,19 +413,13 @@ static int list_pods(struct pass *p, struct fault *f) {
         return r;
 }
 
+/* The earlier program's Jobs carry no label of ours. Those that have succeeded, nearly all, stay on
+ * the server; their only Pod has ended. */
 static int list_owned(struct pass *p, struct fault *f) {
-        const struct dbupgrade *o = p->object;
-        int64_t now_ms = clock_mono_ms(p->deps->clock);
-        int r = 0;
+        int r;
 
         job_list_done(&p->owned_jobs);
-        if (!owned_is_free(p->deps->owned, o->namespace_, o->uid, now_ms)) {
-                strbuf_reset(&p->busy_uids);
-                r = list(p, BATCH_V1, "jobs", "", add_owned_job, f);
-                if (!r && !p->busy_uids.bad)
-                        owned_learn(p->deps->owned, o->namespace_, strbuf_text(&p->busy_uids),
-                                    now_ms);
-        }
+        r = list(p, BATCH_V1, "jobs", "fieldSelector=status.successful%3D0", add_owned_job, f);
         p->in.owned_jobs = r ? NULL : &p->owned_jobs;
         return r;
 }

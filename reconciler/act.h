@@ -25,9 +25,6 @@ enum {
         ACT_E_FORBIDDEN, /* a right is missing; pass.message says which */
 };
 
-/* A UID has 36 characters, a namespace thousands of Jobs at work at most. */
-#define PASS_BUSY_UIDS_MAX (1U << 20)
-
 /* The observation of one pass, and what it owns. */
 struct pass {
         const struct pass_deps *deps;
@@ -43,7 +40,6 @@ struct pass {
         struct job_record *created;
         struct job_list listed_jobs, owned_jobs;
         struct pod_list listed_pods;
-        struct strbuf busy_uids; /* of those for whom a listed Job is at work, see owned.h */
 
         const char *invalid_message; /* NULL: the spec is valid */
         const char *message;         /* what a step has to say for the status; NULL: nothing */

@@ -16,7 +16,6 @@
 #include "common/kube/informer.h"
 #include "reconciler/cache.h"
 #include "reconciler/meters.h"
-#include "reconciler/owned.h"
 #include "reconciler/pass.h"
 #include "reconciler/queue.h"
 #include "reconciler/secrets.h"
@@ -67,7 +66,6 @@ struct controller {
         struct cache *cache;
         struct work_queue *queue;
         struct secrets *secrets;
-        struct owned *owned;
         struct watch_thread *watches;
         size_t watch_count;
         struct worker *workers;
@@ -285,7 +283,6 @@ static void work(struct worker *w, const char *key) {
                 .clock = c->opts.clock,
                 .cache = c->cache,
                 .secrets = c->secrets,
-                .owned = c->owned,
                 .random = c->opts.random,
                 .hooks = { .event = on_event, .outcome = on_outcome, .ctx = c },
                 .timeout_ms = CONTROLLER_PASS_MS,
@@ -497,8 +494,7 @@ int controller_new(const struct controller_opts *opts, struct controller **ret_c
         pthread_cond_init(&c->changed, NULL);
         c->cache = cache_new(opts->clock);
         c->secrets = secrets_new();
-        c->owned = owned_new();
-        if (!c->cache || !c->secrets || !c->owned)
+        if (!c->cache || !c->secrets)
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         r = work_queue_new(opts->clock, &c->queue, f);
         if (!r)
@@ -606,7 +602,6 @@ void controller_free(struct controller *c) {
         free(c->workers);
         work_queue_free(c->queue);
         secrets_free(c->secrets);
-        owned_free(c->owned);
         cache_free(c->cache);
         pthread_cond_destroy(&c->changed);
         pthread_mutex_destroy(&c->mutex);

@@ -21,10 +21,7 @@
 #define PASS_STEPS_MAX 64
 
 #define PASS_INIT(d, k)                                                                            \
-        {                                                                                          \
-                .deps = (d), .key = (k), .arena = ARENA_INIT(PASS_ARENA_MAX),                      \
-                .busy_uids = STRBUF_INIT(PASS_BUSY_UIDS_MAX)                                       \
-        }
+        { .deps = (d), .key = (k), .arena = ARENA_INIT(PASS_ARENA_MAX) }
 
 static void pass_done(struct pass *p) {
         dbupgrade_free(p->object);
@@ -33,7 +30,6 @@ static void pass_done(struct pass *p) {
         job_list_done(&p->listed_jobs);
         job_list_done(&p->owned_jobs);
         pod_list_done(&p->listed_pods);
-        strbuf_done(&p->busy_uids);
         cache_view_done(&p->view);
         arena_done(&p->arena);
 }

@@ -18,7 +18,6 @@ struct clock;
 struct event;
 struct fault;
 struct kube;
-struct owned;
 struct random;
 struct secrets;
 
@@ -36,7 +35,6 @@ struct pass_deps {
         const struct clock *clock;
         struct cache *cache;
         struct secrets *secrets;
-        struct owned *owned;
         const struct random *random;
         struct pass_hooks hooks;
         int64_t timeout_ms; /* a pass that takes longer fails; 0: no limit */

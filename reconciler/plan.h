@@ -20,7 +20,7 @@ enum plan_action {
         PLAN_GET_JOB,       /* consistent GET of the Job that the ledger names */
         PLAN_LIST_JOBS,     /* T_LIST_JOBS: consistent LIST by the name label, any owner UID */
         PLAN_LIST_PODS,     /* T_LIST_PODS: likewise, only after the Jobs' answer */
-        PLAN_LIST_OWNED,    /* LIST of all Jobs of the namespace: those that the Go program left */
+        PLAN_LIST_OWNED,    /* LIST of the namespace's Jobs: those that the Go program left */
         PLAN_LIST_EVENTS,   /* why the Job has no Pod: its FailedCreate events */
         PLAN_GET_OBJECT,    /* consistent GET of the object: is its UID still ours? */
         PLAN_GET_SECRET,    /* is the connection Secret there, with its key? */
