@@ -225,8 +225,9 @@ int act_write_status(struct pass *p, const struct dbupgrade_status *next, struct
         request.path = path.ptr;
         request.body = body.ptr;
         request.body_len = body.len;
-        p->status_written = true;
+        p->status_tried = true;
         r = ask(p, &request, &response, f);
+        p->status_written = r == 0;
         return r ? other_outcome(p, r, &response, f) : take_object(p, &response, f);
 }
 

@@ -46,7 +46,8 @@ struct pass {
         const char *events_text;     /* note of the newest FailedCreate event; NULL: none */
         int64_t secret_wait_ms;
         int64_t deadline_ms; /* monotonic: no request goes on beyond it; 0: none */
-        bool status_written;
+        bool status_tried;   /* one status write a pass */
+        bool status_written; /* … and it was taken */
 };
 
 /* Takes the step plan->action (not PLAN_WAIT and none of the PLAN_RECORD*, which are status

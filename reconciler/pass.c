@@ -149,18 +149,23 @@ static void describe(struct pass *p, const struct plan *plan, struct dbupgrade_s
         }
 }
 
-/* One status write a pass, none when nothing has changed. Return: 0, ACT_E_*, or a fault. */
-static int write_situation(struct pass *p, const struct plan *plan, struct fault *f) {
+/* One status write a pass, none when nothing has changed. What came of a run whose start was
+ * written is for the next pass to say, which then comes at once. Return: 0, ACT_E_*, or a fault. */
+static int write_situation(struct pass *p, struct plan *plan, struct fault *f) {
         struct dbupgrade_status next = p->object->status;
         struct report_before before = report_before(p->object);
         struct status_facts facts;
 
-        if (plan->situation == SITUATION_NONE || p->status_written)
+        if (plan->situation == SITUATION_NONE || (p->status_tried && !p->status_written))
                 return 0;
         describe(p, plan, &next, &facts);
         status_describe(&p->arena, &next, p->object, &facts);
         if (status_equal(&p->object->status, &next))
                 return 0;
+        if (p->status_written) {
+                plan->requeue = REQUEUE_NOW;
+                return 0;
+        }
         return report_after_write(p, &before, act_write_status(p, &next, f));
 }
 

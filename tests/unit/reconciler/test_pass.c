@@ -9,6 +9,7 @@
 #include "common/base/fault.h"
 #include "common/base/random.h"
 #include "common/base/strbuf.h"
+#include "common/json/json_get.h"
 #include "common/kube/event.h"
 #include "reconciler/cache.h"
 #include "reconciler/secrets.h"
@@ -37,6 +38,11 @@
         "\"dbupgrade.subbug.learning/name\":\"shop\"},\"annotations\":{"                           \
         "\"dbupgrade.subbug.learning/run\":\"" run "\"}},\"spec\":" spec ",\"status\":" status "}"
 
+#define LISTED                                                                                     \
+        "GET /apis/batch/v1/namespaces/ns/jobs?limit=100&labelSelector="                           \
+        "app.kubernetes.io%2Fmanaged-by%3Ddbupgrade-operator%2C"                                   \
+        "dbupgrade.subbug.learning%2Fname%3Dshop"
+
 #define COMPLETE "{\"conditions\":[{\"type\":\"Complete\",\"status\":\"True\"}]}"
 
 /* A pass over one object, in front of a scripted server; each answer takes answer_us. */
@@ -48,6 +54,7 @@ struct rig {
         int64_t now_us, answer_us;
         int64_t timeouts_ms[8]; /* of the requests */
         size_t requests;
+        bool takes_status;    /* answers with what was written, once */
         struct strbuf events; /* "reason key repeats\n" */
 };
 
@@ -64,15 +71,33 @@ static uint32_t no_jitter(void *ctx) {
         return 0;
 }
 
+/* The API server takes a status. */
+static void take_status(const struct kube_request *request, struct kube_response *response) {
+        CLEANUP(cJSON_Delete_p) cJSON *patch = cJSON_Parse(request->body);
+        CLEANUP(cJSON_Delete_p) cJSON *object = cJSON_Parse(OBJECT_OF("6", "{}"));
+        char *text;
+
+        ck_assert(cJSON_ReplaceItemInObject(object, "status",
+                                            cJSON_DetachItemFromObject(patch, "status")));
+        text = cJSON_PrintUnformatted(object);
+        fake_kube_reply(response, 200, text);
+        free(text);
+}
+
 static bool on_request(void *ctx, const struct kube_request *request,
                        struct kube_response *response, int *ret_result) {
         struct rig *rig = ctx;
 
-        (void)response;
         (void)ret_result;
         ck_assert_uint_lt(rig->requests, 8);
         rig->timeouts_ms[rig->requests++] = request->timeout_ms;
         rig->now_us += rig->answer_us;
+        if (rig->takes_status && request->method == KUBE_PATCH &&
+            strstr(request->path, "/dbupgrades/")) {
+                rig->takes_status = false;
+                take_status(request, response);
+                return true;
+        }
         return false;
 }
 
@@ -207,6 +232,31 @@ START_TEST(a_new_run_does_not_wait_for_tidying_up) {
 }
 END_TEST
 
+/* The start is written, and then there is something to wait for: that must not stay unsaid. */
+START_TEST(what_a_start_waits_for_is_said_at_once) {
+        CLEANUP(rig_done) struct rig rig;
+        struct pass_result result;
+        struct fault f = FAULT_INIT;
+
+        rig_init(&rig);
+        fake_kube_on(rig.fake, SECRET, 200, "{\"data\":{\"url\":\"eA==\"}}");
+        fake_kube_on(rig.fake, JOBS, 201, JOB("j", "5", "1", "{\"suspend\":true}", "{}"));
+        rig.takes_status = true;
+        fake_kube_on(rig.fake, LISTED, 200,
+                     "{\"items\":[" JOB("j", "5", "1", "{\"suspend\":true}",
+                                        "{}") "," JOB("other", "4", "7", "{}", "{}") "]}");
+        ck_assert_int_eq(pass_run(&rig.deps, "ns/shop", &result, &f), 0);
+        ck_assert_int_eq(result.situation, SITUATION_WAITING);
+        ck_assert_int_eq(result.requeue, REQUEUE_NOW);
+        fake_kube_clear(rig.fake);
+        rig.takes_status = true;
+        ck_assert_int_eq(pass_run(&rig.deps, "ns/shop", &result, &f), 0);
+        ck_assert_int_eq(result.requeue, REQUEUE_NEVER);
+        ck_assert_uint_eq(fake_kube_count(rig.fake), 2);
+        ck_assert_ptr_nonnull(strstr(fake_kube_at(rig.fake, 1)->body, "Waiting for the Job other"));
+}
+END_TEST
+
 #define OWNED "GET /apis/batch/v1/namespaces/ns/jobs?limit=100&fieldSelector=status.successful%3D0"
 
 /* Each object by a list of its own, made after its status was read: a list from before may lack the
@@ -248,6 +298,7 @@ int main(void) {
         tcase_add_test(tcase, an_object_that_is_not_there_costs_nothing);
         tcase_add_loop_test(tcase, a_new_run_does_not_wait_for_tidying_up, 0, 3);
         tcase_add_test(tcase, a_job_of_the_go_program_is_seen_at_once);
+        tcase_add_test(tcase, what_a_start_waits_for_is_said_at_once);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
