@@ -262,6 +262,7 @@ static int get_ledger_job(struct pass *p, struct fault *f) {
         struct job_record *job = NULL;
         int r = get(p, BATCH_V1, "jobs", run->job_name, &response, f);
 
+        p->in.job_got = true;
         if (r == KUBE_E_NOT_FOUND) {
                 set_job(p, NULL);
                 return 0;

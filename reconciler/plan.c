@@ -88,6 +88,20 @@ static bool has_pod(const struct pod_list *pods, const char *job_uid, bool start
         return false;
 }
 
+static bool listed(const struct job_list *jobs, const char *uid) {
+        for (size_t i = 0; i < jobs->count; i++)
+                if (same(jobs->items[i]->meta.uid, uid))
+                        return true;
+        return false;
+}
+
+/* For the ledger's Job. Of one that has lost its label no watch tells. */
+static struct plan wait_running(const struct plan_input *in) {
+        bool watched = listed(in->cached_jobs, in->object->status.last_run.job_uid);
+
+        return wait(SITUATION_RUNNING, watched ? REQUEUE_NEVER : REQUEUE_SLOW);
+}
+
 /* What may go: Jobs of this very object that no pass will need again. The outcome of the ledger's
  * own Job stands in the ledger before this is asked (rule F5). */
 static bool cleanup(const struct plan_input *in, struct plan *ret_plan) {
@@ -154,13 +168,6 @@ static bool blocked_by_job(const struct plan_input *in, struct plan *ret_plan) {
         return false;
 }
 
-static bool listed(const struct job_list *jobs, const char *uid) {
-        for (size_t i = 0; i < jobs->count; i++)
-                if (same(jobs->items[i]->meta.uid, uid))
-                        return true;
-        return false;
-}
-
 /* The ledger says Starting and its Job is still suspended. */
 static struct plan decide_starting(const struct plan_input *in) {
         struct plan plan;
@@ -171,7 +178,7 @@ static struct plan decide_starting(const struct plan_input *in) {
                 return wait_blocked(blocked(in->object));
         if (!in->listed_jobs)
                 return step(PLAN_LIST_JOBS);
-        if (!listed(in->listed_jobs, in->object->status.last_run.job_uid))
+        if (!in->job_got && !listed(in->listed_jobs, in->object->status.last_run.job_uid))
                 return step(PLAN_GET_JOB);
         if (blocked_by_job(in, &plan))
                 return plan;
@@ -186,11 +193,11 @@ static struct plan decide_starting(const struct plan_input *in) {
 /* One way: never back to Running (rule F4). */
 static struct plan decide_superseding(const struct plan_input *in) {
         if (in->job->finishing || in->job->meta.deleting || in->superseding_deleted)
-                return wait(SITUATION_RUNNING, REQUEUE_NEVER);
+                return wait_running(in);
         if (!in->listed_pods)
                 return step(PLAN_LIST_PODS);
         if (has_pod(in->listed_pods, in->job->meta.uid, true))
-                return wait(SITUATION_RUNNING, REQUEUE_NEVER);
+                return wait_running(in);
         return delete_job(in->job, true); /* T_SUPERSEDE_DELETE */
 }
 
@@ -248,7 +255,7 @@ static struct plan decide_running(const struct plan_input *in) {
                 return plan;
         if (in->job->suspended || in->job->finishing || in->job->meta.deleting ||
             has_pod(in->cached_pods, in->job->meta.uid, false))
-                return wait(SITUATION_RUNNING, REQUEUE_NEVER);
+                return wait_running(in);
         if (!in->podless_3s)
                 return wait(SITUATION_RUNNING, REQUEUE_PODLESS);
         if (!in->events_listed)

@@ -95,6 +95,7 @@ struct plan_input {
         /* The Job that the ledger names. JOB_PRESENT from cache or GET; JOB_GONE by a GET only. */
         enum plan_job job_state;
         const struct job_record *job;
+        bool job_got; /* by a GET of this pass */
 
         /* From consistent LISTs; NULL: unknown. */
         const struct job_list *listed_jobs;

@@ -40,6 +40,7 @@ struct row {
         struct job_row cached[2];
         struct pod_row cached_pods[2];
         enum plan_job job_state; /* JOB_PRESENT: cached[0] */
+        bool job_got;            /* … which the cache does not have */
         bool jobs_listed, pods_listed;
         struct job_row listed[2];
         struct pod_row listed_pods[2];
@@ -352,6 +353,14 @@ static const struct row rows[] = {
           .cached = { OUR_JOB() },
           .cached_pods = { { "j1", .started = true } },
           .situation = SITUATION_RUNNING },
+        { .name = "… now and then, when somebody has taken its label, and no watch tells of it",
+          .run = RUN_RUNNING,
+          .job_state = JOB_PRESENT,
+          .job_got = true,
+          .cached = { OUR_JOB() },
+          .cached_pods = { { "j1", .started = true } },
+          .situation = SITUATION_RUNNING,
+          .requeue = REQUEUE_SLOW },
         { .name = "… when the spec has changed too, for it has started",
           .run = RUN_RUNNING,
           .job_state = JOB_PRESENT,
@@ -503,6 +512,13 @@ static const struct row rows[] = {
           .cached = { OUR_JOB(SUSPENDED) },
           .jobs_listed = true,
           .action = PLAN_GET_JOB },
+        { .name = "… no, somebody has taken its label: it goes on",
+          .run = RUN_STARTING,
+          .job_state = JOB_PRESENT,
+          .job_got = true,
+          .cached = { OUR_JOB(SUSPENDED) },
+          .jobs_listed = true,
+          .action = PLAN_LIST_PODS },
         { .name = "a Job of an earlier object that runs is waited for",
           .run = RUN_STARTING,
           .job_state = JOB_PRESENT,
@@ -783,6 +799,9 @@ static struct plan decide(struct world *w, const struct row *row) {
         in.cached_pods = &w->cached_pods;
         in.job_state = row->job_state;
         in.job = row->job_state == JOB_PRESENT ? w->cached.items[0] : NULL;
+        in.job_got = row->job_got;
+        if (row->job_got)
+                w->cached.count = 0;
         in.listed_jobs = row->jobs_listed ? &w->listed : NULL;
         in.listed_pods = row->pods_listed ? &w->listed_pods : NULL;
         in.owner = row->owner;
