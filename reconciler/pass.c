@@ -140,9 +140,13 @@ static void describe(struct pass *p, const struct plan *plan, struct dbupgrade_s
         case SITUATION_LOST:
                 facts->message = explain_outcome(&p->arena, p->object, &next->last_run);
                 break;
+        case SITUATION_REJECTED_GOOD:
+                /* Not asked again, so it stands as it was said. */
+                if (!p->message)
+                        facts->message = p->object->status.message;
+                break;
         case SITUATION_SECRET:
         case SITUATION_REJECTED:
-        case SITUATION_REJECTED_GOOD:
         case SITUATION_FORBIDDEN:
         case SITUATION_CONFLICT:
                 break;

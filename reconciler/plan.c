@@ -411,7 +411,7 @@ static struct plan decide_idle(const struct plan_input *in) {
         if (by != BLOCKED_NOT)
                 return wait_blocked(by);
         if (stays_refused(in))
-                return wait(SITUATION_NONE, REQUEUE_NEVER);
+                return wait(SITUATION_REJECTED_GOOD, REQUEUE_NEVER);
         return decide_start(in);
 }
 

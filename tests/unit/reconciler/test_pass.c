@@ -257,6 +257,29 @@ START_TEST(what_a_start_waits_for_is_said_at_once) {
 }
 END_TEST
 
+/* … also by a process that has not heard the refusal itself. */
+START_TEST(a_refusal_for_good_is_counted_and_costs_nothing) {
+        CLEANUP(rig_done) struct rig rig;
+        struct cache_counts counts;
+        struct pass_result result;
+        struct fault f = FAULT_INIT;
+
+        rig_init(&rig);
+        fake_kube_on(rig.fake, SECRET, 200, "{\"data\":{\"url\":\"eA==\"}}");
+        fake_kube_on(rig.fake, JOBS, 422, "{\"kind\":\"Status\",\"message\":\"bad spec\"}");
+        rig.takes_status = true;
+        ck_assert_int_eq(pass_run(&rig.deps, "ns/shop", &result, &f), 0);
+        ck_assert_int_eq(result.situation, SITUATION_REJECTED_GOOD);
+        fake_kube_clear(rig.fake);
+        cache_note(rig.deps.cache, "ns/shop", "6", &(struct cache_finding){ .state = 0 });
+        ck_assert_int_eq(pass_run(&rig.deps, "ns/shop", &result, &f), 0);
+        ck_assert_int_eq(result.requeue, REQUEUE_NEVER);
+        ck_assert_uint_eq(fake_kube_count(rig.fake), 0);
+        cache_count(rig.deps.cache, &counts);
+        ck_assert_uint_eq(counts.states[SITUATION_REJECTED_GOOD], 1);
+}
+END_TEST
+
 #define OWNED "GET /apis/batch/v1/namespaces/ns/jobs?limit=100&fieldSelector=status.successful%3D0"
 
 /* Each object by a list of its own, made after its status was read: a list from before may lack the
@@ -299,6 +322,7 @@ int main(void) {
         tcase_add_loop_test(tcase, a_new_run_does_not_wait_for_tidying_up, 0, 3);
         tcase_add_test(tcase, a_job_of_the_go_program_is_seen_at_once);
         tcase_add_test(tcase, what_a_start_waits_for_is_said_at_once);
+        tcase_add_test(tcase, a_refusal_for_good_is_counted_and_costs_nothing);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
