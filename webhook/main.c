@@ -129,6 +129,7 @@ static int serve(const struct options *o, struct server *server, _Atomic bool *s
 }
 
 static int run(const struct options *o, struct fault *f) {
+        _Atomic bool stopping = false;
         CLEANUP(free_p) char *cert = NULL;
         CLEANUP(free_p) char *key = NULL;
         CLEANUP(webhook_meters_free_p) struct webhook_meters *meters = NULL;
@@ -136,7 +137,6 @@ static int run(const struct options *o, struct fault *f) {
         CLEANUP(server_free_p) struct server *server = NULL;
         CLEANUP(self_dial_free_p) struct self_dial *dial = NULL;
         CLEANUP(ops_free_p) struct ops *ops = NULL;
-        _Atomic bool stopping = false;
         int r = webhook_meters_new(&meters, f);
 
         if (r)

@@ -35,6 +35,7 @@
 
 struct server {
         struct server_opts opts;
+        struct server_route *routes;
         struct MHD_Daemon *daemon;
         struct reaper *reaper;
         pthread_mutex_t large; /* held while a large body is judged */
@@ -267,7 +268,7 @@ static bool make_room(struct request *request, size_t len) {
 }
 
 static const struct server_route *route_of(const struct server *server, const char *path) {
-        for (const struct server_route *route = server->opts.routes; route->path; route++)
+        for (const struct server_route *route = server->routes; route->path; route++)
                 if (strcmp(route->path, path) == 0)
                         return route;
         return NULL;
@@ -448,6 +449,18 @@ static struct MHD_Daemon *start(struct server *server) {
         return daemon;
 }
 
+static struct server_route *copy_routes(const struct server_route *routes) {
+        size_t count = 0;
+        struct server_route *copy;
+
+        while (routes[count].path)
+                count++;
+        copy = calloc(count + 1, sizeof(*copy));
+        if (copy)
+                memcpy(copy, routes, count * sizeof(*copy));
+        return copy;
+}
+
 int server_new(const struct server_opts *opts, struct server **ret_server, struct fault *f) {
         CLEANUP(server_free_p) struct server *server = calloc(1, sizeof(*server));
         int r;
@@ -456,6 +469,9 @@ int server_new(const struct server_opts *opts, struct server **ret_server, struc
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         server->opts = *opts;
         pthread_mutex_init(&server->large, NULL);
+        server->routes = copy_routes(opts->routes);
+        if (!server->routes)
+                return fault_set(f, FAULT_NOMEM, "out of memory");
         /* Below the limit of libmicrohttpd's single threads, which share it out: at that they would
          * accept nobody any more. */
         r = reaper_new(opts->clock, opts->connections / 4 * 3, &server->reaper, f);
@@ -503,6 +519,7 @@ void server_free(struct server *server) {
                 MHD_stop_daemon(server->daemon);
         reaper_free(server->reaper);
         pthread_mutex_destroy(&server->large);
+        free(server->routes);
         free(server);
 }
 

@@ -37,7 +37,8 @@ struct server_route {
 
 struct server_opts {
         uint16_t port;                     /* 0: any (tests) */
-        const struct server_route *routes; /* borrowed until server_free */
+        const struct server_route *routes; /* copied; what they point to is borrowed until
+                                              server_free */
         void *cert_callback;               /* of tls_store */
         struct series *handshake_failures; /* counter; NULL: none */
         const struct clock *clock;

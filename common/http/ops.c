@@ -28,6 +28,7 @@
 
 struct ops {
         struct ops_opts opts;
+        struct ops_check *checks;
         struct MHD_Daemon *health, *metrics;
         struct reaper *health_reaper, *metrics_reaper;
 };
@@ -118,7 +119,7 @@ static enum MHD_Result answer_health(const struct ops *ops, struct MHD_Connectio
         bool failed = false, found = *only == '\0';
         bool verbose = has_argument(connection, "verbose", NULL);
 
-        for (const struct ops_check *c = ops->opts.checks; c->name; c++) {
+        for (const struct ops_check *c = ops->checks; c->name; c++) {
                 struct fault f = FAULT_INIT;
 
                 if ((liveness && !c->for_liveness) || (*only && strcmp(only, c->name) != 0))
@@ -258,11 +259,25 @@ static int start(struct ops *ops, const char *address, MHD_AccessHandlerCallback
         return 0;
 }
 
+static struct ops_check *copy_checks(const struct ops_check *checks) {
+        size_t count = 0;
+        struct ops_check *copy;
+
+        while (checks[count].name)
+                count++;
+        copy = calloc(count + 1, sizeof(*copy));
+        if (copy)
+                memcpy(copy, checks, count * sizeof(*copy));
+        return copy;
+}
+
 int ops_new(const struct ops_opts *opts, struct ops **ret_ops, struct fault *f) {
         CLEANUP(ops_free_p) struct ops *ops = calloc(1, sizeof(*ops));
         int r;
 
-        if (!ops)
+        if (ops)
+                ops->checks = copy_checks(opts->checks);
+        if (!ops || !ops->checks)
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         ops->opts = *opts;
         r = start(ops, opts->health_address, serve_health, &ops->health_reaper, &ops->health, f);
@@ -284,5 +299,6 @@ void ops_free(struct ops *ops) {
                 MHD_stop_daemon(ops->metrics);
         reaper_free(ops->health_reaper);
         reaper_free(ops->metrics_reaper);
+        free(ops->checks);
         free(ops);
 }

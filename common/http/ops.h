@@ -33,7 +33,7 @@ struct ops_check {
 struct ops_opts {
         const char *health_address; /* as flags_parse_address takes it; "0" disables */
         const char *metrics_address;
-        const struct ops_check *checks; /* borrowed until ops_free */
+        const struct ops_check *checks; /* copied; what they point to is borrowed until ops_free */
         struct metrics *metrics;        /* borrowed likewise */
 };
 

@@ -52,15 +52,21 @@ static uint16_t free_port(void) {
         return ntohs(address.sin_port);
 }
 
+/* The list of checks ends before the server does, as in a main that leaves its block. */
 static int start(const char *health, const char *scrape, struct fault *f) {
+        struct ops_check passing[sizeof(checks) / sizeof(checks[0])];
         const struct ops_opts opts = {
                 .health_address = health,
                 .metrics_address = scrape,
-                .checks = checks,
+                .checks = passing,
                 .metrics = metrics,
         };
+        int r;
 
-        return ops_new(&opts, &ops, f);
+        memcpy(passing, checks, sizeof(checks));
+        r = ops_new(&opts, &ops, f);
+        memset(passing, 0, sizeof(passing));
+        return r;
 }
 
 #define ADDRESS_SIZE 32 /* "127.0.0.1:65535" */
