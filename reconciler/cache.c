@@ -23,8 +23,10 @@
 
 /* A Job or a Pod. Both records begin with their meta. */
 struct child {
-        void *record; /* owned: struct job_record or pod_record */
-        unsigned mark;
+        void *record;  /* owned: struct job_record or pod_record */
+        unsigned mark; /* when it was upserted or learned last, in lists begun */
+        unsigned told; /* when it was upserted: an own write alone proves no presence, it may be
+                          answered after the deletion */
         struct child *next;
 };
 
@@ -35,7 +37,7 @@ struct object {
         int64_t run_since_s;
         bool settled;
         unsigned state;
-        unsigned mark;
+        unsigned mark, told; /* as a child's */
 };
 
 struct entry {
@@ -374,17 +376,15 @@ static void forget_object(struct cache *c, struct object *object) {
 
 static bool put_object(struct cache *c, struct entry *entry, struct news *news) {
         struct object *object = &entry->object;
-        unsigned state = 0;
-        int64_t run_since_s = 0;
+        bool known = object->uid && strcmp(object->uid, news->uid) == 0;
+        unsigned told = news->own_write ? (known ? object->told : 0) : c->mark;
+        unsigned state = known ? object->state : 0;
+        int64_t run_since_s = known ? object->run_since_s : 0;
 
-        if (object->uid && strcmp(object->uid, news->uid) == 0 &&
-            !is_news(news, object->resource_version, object->mark)) {
+        if (known && !is_news(news, object->resource_version, object->mark)) {
                 object->mark = c->mark;
+                object->told = told;
                 return false;
-        }
-        if (object->uid && strcmp(object->uid, news->uid) == 0) {
-                state = object->state;
-                run_since_s = object->run_since_s;
         }
         if (object->uid)
                 forget_object(c, object);
@@ -399,6 +399,7 @@ static bool put_object(struct cache *c, struct entry *entry, struct news *news) 
                 .text = TAKE(news->text),
                 .len = news->len,
                 .mark = c->mark,
+                .told = told,
         };
         return true;
 }
@@ -423,6 +424,8 @@ static int put_child(struct cache *c, struct entry *entry, struct news *news, st
                 bool new = is_news(news, known->resource_version, child->mark);
 
                 child->mark = c->mark;
+                if (!news->own_write)
+                        child->told = c->mark;
                 if (!new)
                         return 0;
                 free(child->record);
@@ -434,6 +437,7 @@ static int put_child(struct cache *c, struct entry *entry, struct news *news, st
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         child->record = TAKE(news->record);
         child->mark = c->mark;
+        child->told = news->own_write ? 0 : c->mark;
         LL_PREPEND(entry->children[news->kind], child);
         c->count[news->kind]++;
         return 1;
@@ -544,12 +548,12 @@ static bool sweep_entry(struct cache *c, enum cache_kind kind, unsigned mark, st
         struct child *child, *tmp;
         bool swept = false;
 
-        if (kind == CACHE_OBJECT && entry->object.uid && entry->object.mark < mark) {
+        if (kind == CACHE_OBJECT && entry->object.uid && entry->object.told < mark) {
                 forget_object(c, &entry->object);
                 swept = true;
         }
         LL_FOREACH_SAFE(entry->children[kind], child, tmp) {
-                if (child->mark >= mark)
+                if (child->told >= mark)
                         continue;
                 LL_DELETE(entry->children[kind], child);
                 child_free(child);

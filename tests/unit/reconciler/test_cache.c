@@ -75,8 +75,12 @@ static bool put(const char *name, const char *uid, const char *version) {
         return upsert(CACHE_OBJECT, object_json(name, uid, version), 0, key);
 }
 
+static void learn_kind(enum cache_kind kind, const char *json) {
+        ck_assert_int_eq(cache_learn(cache, kind, json, strlen(json), NULL), 0);
+}
+
 static void learn(const char *json) {
-        ck_assert_int_eq(cache_learn(cache, CACHE_OBJECT, json, strlen(json), NULL), 0);
+        learn_kind(CACHE_OBJECT, json);
 }
 
 static void take_away(enum cache_kind kind, const char *json) {
@@ -276,6 +280,25 @@ START_TEST(but_not_against_what_was_learned_since_it_began) {
 }
 END_TEST
 
+/* What was deleted before the list was made is in no watch: its late answer must not stay. */
+START_TEST(a_late_answer_does_not_outlive_a_list) {
+        unsigned mark;
+
+        gone[0] = '\0';
+        ck_assert(put("a", "u", "5"));
+        ck_assert(upsert(CACHE_JOB, child_json("a", "j", "6"), 0, "ns/a"));
+        mark = cache_list_begin(cache);
+        learn(object_json("a", "u", "7"));
+        learn_kind(CACHE_JOB, child_json("a", "j", "8"));
+        learn_kind(CACHE_JOB, child_json("a", "j2", "9"));
+        cache_list_end(cache, CACHE_JOB, NULL, mark, on_gone, NULL);
+        ck_assert_uint_eq(count_of(CACHE_JOB), 0);
+        cache_list_end(cache, CACHE_OBJECT, NULL, mark, on_gone, NULL);
+        ck_assert_uint_eq(count_of(CACHE_OBJECT), 0);
+        ck_assert_str_eq(gone, "ns/a ns/a ");
+}
+END_TEST
+
 START_TEST(jobs_and_pods_meet_under_the_key) {
         struct cache_view view;
 
@@ -425,6 +448,7 @@ int main(void) {
         tcase_add_test(tcase, a_list_of_one_namespace_is_that_of_one_namespace);
         tcase_add_test(tcase, the_content_of_a_list_is_the_truth);
         tcase_add_test(tcase, but_not_against_what_was_learned_since_it_began);
+        tcase_add_test(tcase, a_late_answer_does_not_outlive_a_list);
         tcase_add_test(tcase, jobs_and_pods_meet_under_the_key);
         tcase_add_test(tcase, what_is_done_keeps_no_text);
         tcase_add_test(tcase, the_oldest_run_is_known);
