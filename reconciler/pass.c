@@ -395,7 +395,12 @@ static int run(struct pass *p, struct pass_result *ret_result, struct fault *f) 
         struct plan plan = { .action = PLAN_WAIT };
         int r = observe(p, f);
 
-        if (r == ACT_E_ANEW || r == ACT_E_FORBIDDEN) {
+        if (r == ACT_E_FORBIDDEN) {
+                log_warning("a right is missing", LOG_STR("error", p->message));
+                *ret_result = (struct pass_result){ .requeue = REQUEUE_SLOW };
+                return 0;
+        }
+        if (r == ACT_E_ANEW) {
                 *ret_result = (struct pass_result){ .requeue = REQUEUE_BACKOFF };
                 return 0;
         }

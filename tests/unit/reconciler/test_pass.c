@@ -26,9 +26,10 @@
         "\"reason\":\"SecretNotFound\",\"message\":\"no db\",\"lastTransitionTime\":\"" since      \
         "\"}]}"
 
-#define SECRET "GET /api/v1/namespaces/ns/secrets/db"
-#define STATUS "PATCH /apis/dbupgrade.subbug.learning/v1alpha1/namespaces/ns/dbupgrades/shop/status"
-#define JOBS   "POST /apis/batch/v1/namespaces/ns/jobs"
+#define SECRET      "GET /api/v1/namespaces/ns/secrets/db"
+#define OBJECT_PATH "/apis/dbupgrade.subbug.learning/v1alpha1/namespaces/ns/dbupgrades/shop"
+#define STATUS      "PATCH " OBJECT_PATH "/status"
+#define JOBS        "POST /apis/batch/v1/namespaces/ns/jobs"
 
 /* A Job of that object, as the operator makes them. */
 #define JOB(name, version, run, spec, status)                                                      \
@@ -280,6 +281,22 @@ START_TEST(a_refusal_for_good_is_counted_and_costs_nothing) {
 }
 END_TEST
 
+/* One that is done keeps no text: for a Job that still runs it is read again. */
+START_TEST(an_object_that_may_not_be_read_is_looked_at_seldom) {
+        CLEANUP(rig_done) struct rig rig;
+        struct pass_result result;
+        struct fault f = FAULT_INIT;
+
+        rig_init(&rig);
+        cache_note(rig.deps.cache, "ns/shop", "1", &(struct cache_finding){ .settled = true });
+        put(&rig, CACHE_JOB, JOB("j", "5", "1", "{}", "{}"));
+        fake_kube_on(rig.fake, "GET " OBJECT_PATH, 403, "{\"kind\":\"Status\",\"message\":\"no\"}");
+        ck_assert_int_eq(pass_run(&rig.deps, "ns/shop", &result, &f), 0);
+        ck_assert_str_eq(fake_kube_log(rig.fake), "GET " OBJECT_PATH "\n");
+        ck_assert_int_eq(result.requeue, REQUEUE_SLOW);
+}
+END_TEST
+
 #define OWNED "GET /apis/batch/v1/namespaces/ns/jobs?limit=100&fieldSelector=status.successful%3D0"
 
 /* Each object by a list of its own, made after its status was read: a list from before may lack the
@@ -323,6 +340,7 @@ int main(void) {
         tcase_add_test(tcase, a_job_of_the_go_program_is_seen_at_once);
         tcase_add_test(tcase, what_a_start_waits_for_is_said_at_once);
         tcase_add_test(tcase, a_refusal_for_good_is_counted_and_costs_nothing);
+        tcase_add_test(tcase, an_object_that_may_not_be_read_is_looked_at_seldom);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
