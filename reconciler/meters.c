@@ -318,5 +318,6 @@ void meters_migration(struct meters *m, int run_result, double duration_s) {
         case RUN_SUPERSEDED:
                 return;
         }
-        series_observe(m->migration_seconds, duration_s);
+        /* The two times are of different clocks. */
+        series_observe(m->migration_seconds, duration_s > 0 ? duration_s : 0);
 }

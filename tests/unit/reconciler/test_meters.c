@@ -148,6 +148,15 @@ START_TEST(outcomes_are_counted) {
 }
 END_TEST
 
+/* It began by our clock and ended by the API server's, which may be behind. */
+START_TEST(no_duration_is_negative) {
+        meters_migration(m, RUN_SUCCEEDED, 7);
+        meters_migration(m, RUN_SUCCEEDED, -2);
+        ck_assert(has_line("dbupgrade_migration_duration_seconds_count 2\n"));
+        ck_assert(has_line("dbupgrade_migration_duration_seconds_sum 7\n"));
+}
+END_TEST
+
 int main(void) {
         Suite *suite = suite_create("meters");
         TCase *tcase = tcase_create("meters");
@@ -161,6 +170,7 @@ int main(void) {
         tcase_add_test(tcase, each_state_has_a_name_of_its_own);
         tcase_add_test(tcase, requests_are_counted_as_client_go_does);
         tcase_add_test(tcase, outcomes_are_counted);
+        tcase_add_test(tcase, no_duration_is_negative);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
