@@ -71,5 +71,8 @@ void lifecycle_wait(void) {
         log_info("stopping", LOG_STR("signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"));
         (void)sigaction(SIGTERM, &end, NULL);
         (void)sigaction(SIGINT, &end, NULL);
+        /* The others stay blocked: by default they would end the process. */
+        (void)sigdelset(&set, SIGUSR1);
+        (void)sigdelset(&set, SIGUSR2);
         (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }

@@ -135,6 +135,22 @@ START_TEST(the_second_signal_ends_it_with_1) {
 }
 END_TEST
 
+/* Who asks for more of the log while it stops must not end it. */
+START_TEST(a_user_signal_does_not_end_it) {
+        struct child child = start(wait_and_hang);
+        int status;
+
+        await(&child, "ready");
+        send(&child, SIGTERM);
+        await(&child, "returned");
+        send(&child, _i ? SIGUSR2 : SIGUSR1);
+        send(&child, SIGTERM);
+        status = end_of(&child);
+        ck_assert(WIFEXITED(status));
+        ck_assert_int_eq(WEXITSTATUS(status), 1);
+}
+END_TEST
+
 START_TEST(a_signal_before_the_wait_is_not_lost) {
         struct child child = start(wait_late);
         int status;
@@ -217,6 +233,7 @@ int main(void) {
         suite_add_tcase(suite, tcase);
         tcase_add_loop_test(tcase, the_first_signal_lets_main_go_on, 0, 2);
         tcase_add_loop_test(tcase, the_second_signal_ends_it_with_1, 0, 4);
+        tcase_add_loop_test(tcase, a_user_signal_does_not_end_it, 0, 2);
         tcase_add_test(tcase, a_signal_before_the_wait_is_not_lost);
         tcase_add_test(tcase, user_signals_change_the_level_within_its_range);
         tcase_add_test(tcase, init_prepares_the_process);
