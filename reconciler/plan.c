@@ -33,8 +33,7 @@ enum plan_post plan_judge_holder(const struct plan_input *in, const struct job_r
                 return POST_CONFLICT;
         if (is_own(in, holder) && same(holder->run_key, in->run_key) &&
             same(holder->attempt_key, in->attempt_key) &&
-            holder->run_number == in->object->status.last_run.number + 1 && holder->suspended &&
-            !holder->meta.deleting)
+            holder->run_number == in->object->status.last_run.number + 1 && !holder->meta.deleting)
                 return POST_OURS;
         return POST_ANEW;
 }

@@ -70,7 +70,9 @@ enum plan_post {
         POST_UNKNOWN,
         POST_CREATED,
         POST_EXISTS,    /* 409: who holds the name? */
-        POST_OURS,      /* … this very run's Job, suspended: go on */
+        POST_OURS,      /* … this very run's Job: go on. When somebody else has started it before
+                           the ledger named it, all that is left is to name and follow it; another
+                           process's would have changed the object, and the PATCH is a 409 */
         POST_ANEW,      /* … ours, but not to be used: decide anew */
         POST_CONFLICT,  /* … somebody else */
         POST_REJECTED,  /* 403 with details.name: quota, admission */

@@ -55,7 +55,9 @@ struct rig {
         int64_t now_us, answer_us;
         int64_t timeouts_ms[8]; /* of the requests */
         size_t requests;
-        bool takes_status;    /* answers with what was written, once */
+        bool takes_status; /* answers with what was written, once */
+        bool has_run;      /* the Job that is posted is there, and has ended */
+        char *job;
         struct strbuf events; /* "reason key repeats\n" */
 };
 
@@ -85,6 +87,30 @@ static void take_status(const struct kube_request *request, struct kube_response
         free(text);
 }
 
+/* The Job that is posted exists, somebody has started it, and it has ended. */
+static bool answer_has_run(struct rig *rig, const struct kube_request *request,
+                           struct kube_response *response) {
+        CLEANUP(cJSON_Delete_p) cJSON *job = NULL;
+        cJSON *metadata;
+
+        if (!strstr(request->path, "/jobs"))
+                return false;
+        if (request->method == KUBE_GET) {
+                fake_kube_reply(response, 200, rig->job);
+                return true;
+        }
+        job = cJSON_Parse(request->body);
+        metadata = cJSON_GetObjectItem(job, "metadata");
+        ck_assert_ptr_nonnull(cJSON_AddStringToObject(metadata, "uid", "j"));
+        ck_assert_ptr_nonnull(cJSON_AddStringToObject(metadata, "resourceVersion", "5"));
+        cJSON_DeleteItemFromObject(cJSON_GetObjectItem(job, "spec"), "suspend");
+        ck_assert(cJSON_AddItemToObject(job, "status", cJSON_Parse(COMPLETE)));
+        free(rig->job);
+        rig->job = cJSON_PrintUnformatted(job);
+        fake_kube_reply(response, 409, "{\"kind\":\"Status\"}");
+        return true;
+}
+
 static bool on_request(void *ctx, const struct kube_request *request,
                        struct kube_response *response, int *ret_result) {
         struct rig *rig = ctx;
@@ -93,6 +119,8 @@ static bool on_request(void *ctx, const struct kube_request *request,
         ck_assert_uint_lt(rig->requests, 8);
         rig->timeouts_ms[rig->requests++] = request->timeout_ms;
         rig->now_us += rig->answer_us;
+        if (rig->has_run && answer_has_run(rig, request, response))
+                return true;
         if (rig->takes_status && request->method == KUBE_PATCH &&
             strstr(request->path, "/dbupgrades/")) {
                 rig->takes_status = false;
@@ -138,6 +166,7 @@ static void rig_done(struct rig *rig) {
         cache_free(rig->deps.cache);
         secrets_free(rig->deps.secrets);
         fake_kube_free(rig->fake);
+        free(rig->job);
         strbuf_done(&rig->events);
 }
 
@@ -297,6 +326,29 @@ START_TEST(an_object_that_may_not_be_read_is_looked_at_seldom) {
 }
 END_TEST
 
+/* Kueue and people start Jobs that are suspended. Waiting for one that was started before the
+ * ledger named it would be for ever: its name is taken. */
+START_TEST(a_job_that_somebody_else_started_is_named) {
+        CLEANUP(rig_done) struct rig rig;
+        struct pass_result result;
+        struct fault f = FAULT_INIT;
+        const char *written;
+
+        rig_init(&rig);
+        rig.has_run = true;
+        rig.takes_status = true;
+        fake_kube_on(rig.fake, SECRET, 200, "{\"data\":{\"url\":\"eA==\"}}");
+        fake_kube_on(rig.fake, STATUS, 200, OBJECT_OF("7", "{}"));
+        ck_assert_int_eq(pass_run(&rig.deps, "ns/shop", &result, &f), 0);
+        ck_assert_uint_eq(fake_kube_count(rig.fake), 5);
+        written = fake_kube_at(rig.fake, 3)->body;
+        ck_assert_ptr_nonnull(strstr(written, "\"result\":\"Starting\""));
+        written = fake_kube_at(rig.fake, 4)->body;
+        ck_assert_ptr_nonnull(strstr(written, "\"result\":\"Succeeded\""));
+        ck_assert_ptr_nonnull(strstr(written, "\"resourceVersion\":\"6\""));
+}
+END_TEST
+
 #define OWNED "GET /apis/batch/v1/namespaces/ns/jobs?limit=100&fieldSelector=status.successful%3D0"
 
 /* Each object by a list of its own, made after its status was read: a list from before may lack the
@@ -341,6 +393,7 @@ int main(void) {
         tcase_add_test(tcase, what_a_start_waits_for_is_said_at_once);
         tcase_add_test(tcase, a_refusal_for_good_is_counted_and_costs_nothing);
         tcase_add_test(tcase, an_object_that_may_not_be_read_is_looked_at_seldom);
+        tcase_add_test(tcase, a_job_that_somebody_else_started_is_named);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);

@@ -850,7 +850,8 @@ struct holder_row {
 
 static const struct holder_row holders[] = {
         { "the Job of this very run", { "j", ME, 2, SUSPENDED }, "A", "a", POST_OURS },
-        { "one that is no longer suspended", { "j", ME, 2 }, "A", "a", POST_ANEW },
+        { "the same, that somebody else has started", { "j", ME, 2 }, "A", "a", POST_OURS },
+        { "… and that has ended", { "j", ME, 2, .complete = true }, "A", "a", POST_OURS },
         { "one that is being deleted",
           { "j", ME, 2, SUSPENDED, .deleting = true },
           "A",
