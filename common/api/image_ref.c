@@ -1,22 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/api/image_ref.h"
 
-#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
-#define IMAGE_DIGITS  "0123456789"
-#define IMAGE_LOWER   "abcdefghijklmnopqrstuvwxyz"
-#define IMAGE_UPPER   "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#include "common/api/chars.h"
+
 #define IMAGE_TAG_MAX 128
 
-/* All of these work on text[0..len), since a reference is taken apart from its end. Spans may run
- * beyond len in the text, hence the comparisons. */
-
-static size_t image_span(const char *text, size_t len, const char *set) {
-        size_t n = strspn(text, set);
-
-        return n < len ? n : len;
-}
+/* All of these work on text[0..len), since a reference is taken apart from its end. */
 
 static bool image_digest_valid(const char *text) {
         static const struct {
@@ -29,14 +21,14 @@ static bool image_digest_valid(const char *text) {
 
                 if (strncmp(text, known[i].algorithm, strlen(known[i].algorithm)) == 0)
                         return strlen(hex) == known[i].digits &&
-                               strspn(hex, IMAGE_DIGITS "abcdef") == known[i].digits;
+                               chars_span(hex, SIZE_MAX, CHARS_DIGITS, "abcdef") == known[i].digits;
         }
         return false;
 }
 
 static bool image_tag_valid(const char *text, size_t len) {
         return len > 0 && len <= IMAGE_TAG_MAX && *text != '.' && *text != '-' &&
-               image_span(text, len, IMAGE_DIGITS IMAGE_LOWER IMAGE_UPPER "_.-") == len;
+               chars_span(text, len, CHARS_DIGITS | CHARS_LETTERS, "_.-") == len;
 }
 
 /* "label(.label)*[:port]" */
@@ -46,12 +38,12 @@ static bool image_host_valid(const char *text, size_t len) {
         if (colon) {
                 size_t port = len - (size_t)(colon + 1 - text);
 
-                if (port == 0 || image_span(colon + 1, port, IMAGE_DIGITS) != port)
+                if (port == 0 || chars_span(colon + 1, port, CHARS_DIGITS, "") != port)
                         return false;
                 len = (size_t)(colon - text);
         }
         for (;;) {
-                size_t n = image_span(text, len, IMAGE_DIGITS IMAGE_LOWER IMAGE_UPPER "-");
+                size_t n = chars_span(text, len, CHARS_DIGITS | CHARS_LETTERS, "-");
 
                 if (n == 0 || text[0] == '-' || text[n - 1] == '-')
                         return false;
@@ -66,20 +58,20 @@ static bool image_host_valid(const char *text, size_t len) {
 
 /* The length of the separator at text ('.', '_', "__", any number of '-'), 0 when it is none. */
 static size_t image_separator(const char *text, size_t len) {
-        size_t n = image_span(text, len, "-");
+        size_t n = chars_span(text, len, 0, "-");
 
         if (n > 0)
                 return n;
         if (len > 0 && *text == '.')
                 return 1;
-        n = image_span(text, len, "_");
+        n = chars_span(text, len, 0, "_");
         return n <= 2 ? n : 0;
 }
 
 /* "alphanumeric(separator alphanumeric)*", lower case. */
 static bool image_component_valid(const char *text, size_t len) {
         for (;;) {
-                size_t n = image_span(text, len, IMAGE_DIGITS IMAGE_LOWER);
+                size_t n = chars_span(text, len, CHARS_DIGITS | CHARS_LOWER, "");
                 size_t separator = image_separator(text + n, len - n);
 
                 if (n == 0)

@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/api/syntax.h"
 
-#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
-#define SYNTAX_DIGITS "0123456789"
-#define SYNTAX_LOWER  "abcdefghijklmnopqrstuvwxyz"
-#define SYNTAX_UPPER  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#include "common/api/chars.h"
 
 #define SYNTAX_ACCOUNT_LEN   12
 #define SYNTAX_ROLE_NAME_MAX 64
 
 bool syntax_subdomain(const char *text) {
         for (;;) {
-                size_t n = strspn(text, SYNTAX_DIGITS SYNTAX_LOWER "-");
+                size_t n = chars_span(text, SIZE_MAX, CHARS_DIGITS | CHARS_LOWER, "-");
 
                 if (n == 0 || text[0] == '-' || text[n - 1] == '-')
                         return false;
@@ -24,7 +22,7 @@ bool syntax_subdomain(const char *text) {
 }
 
 bool syntax_secret_key(const char *text) {
-        size_t n = strspn(text, SYNTAX_DIGITS SYNTAX_LOWER SYNTAX_UPPER "._-");
+        size_t n = chars_span(text, SIZE_MAX, CHARS_DIGITS | CHARS_LETTERS, "._-");
 
         return n > 0 && text[n] == '\0' && strcmp(text, ".") != 0 && strncmp(text, "..", 2) != 0;
 }
@@ -33,9 +31,9 @@ bool syntax_dir(const char *text) {
         if (*text != '/')
                 return false;
         while (*text == '/') {
-                size_t n = strspn(++text, SYNTAX_DIGITS SYNTAX_LOWER SYNTAX_UPPER "._-");
+                size_t n = chars_span(++text, SIZE_MAX, CHARS_DIGITS | CHARS_LETTERS, "._-");
 
-                if (n == 0 || (n <= 2 && strspn(text, ".") == n))
+                if (n == 0 || (n <= 2 && chars_span(text, n, 0, ".") == n))
                         return false;
                 text += n;
         }
@@ -48,7 +46,7 @@ static const char *syntax_partition(const char *text) {
                 return NULL;
         text += 3;
         while (*text == '-') {
-                size_t n = strspn(++text, SYNTAX_LOWER);
+                size_t n = chars_span(++text, SIZE_MAX, CHARS_LOWER, "");
 
                 if (n == 0)
                         return NULL;
@@ -68,7 +66,7 @@ static bool syntax_role_path(const char *text) {
                         if (*c < '!' || *c > '~')
                                 return false;
         }
-        name = strspn(text, SYNTAX_DIGITS SYNTAX_LOWER SYNTAX_UPPER "_+=,.@-");
+        name = chars_span(text, SIZE_MAX, CHARS_DIGITS | CHARS_LETTERS, "_+=,.@-");
         return name > 0 && name <= SYNTAX_ROLE_NAME_MAX && text[name] == '\0';
 }
 
@@ -81,7 +79,7 @@ bool syntax_role_arn(const char *text) {
         if (!text || strncmp(text, service, sizeof(service) - 1) != 0)
                 return false;
         text += sizeof(service) - 1;
-        if (strspn(text, SYNTAX_DIGITS) != SYNTAX_ACCOUNT_LEN)
+        if (chars_span(text, SIZE_MAX, CHARS_DIGITS, "") != SYNTAX_ACCOUNT_LEN)
                 return false;
         text += SYNTAX_ACCOUNT_LEN;
         return strncmp(text, role, sizeof(role) - 1) == 0 &&
