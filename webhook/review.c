@@ -16,7 +16,7 @@
 
 /* A UID is 36 characters; what is much longer is no UID. */
 #define REVIEW_UID_MAX 128
-/* An object's name is at most 253 characters, as is the longest group. */
+/* An object's name is at most 253 characters. */
 #define REVIEW_NAME_SIZE 254
 
 enum review_member {
@@ -82,10 +82,7 @@ static const struct json_span *review_span(const struct review *v, enum review_m
 }
 
 static bool review_is(const struct review *v, enum review_member member, const char *text) {
-        char value[REVIEW_NAME_SIZE];
-
-        return json_span_string(review_span(v, member), value, sizeof(value)) &&
-               strcmp(value, text) == 0;
+        return json_span_is(review_span(v, member), text);
 }
 
 static bool review_is_present(const struct review *v, enum review_member member) {

@@ -139,37 +139,47 @@ static size_t json_plain_run(const char *text, size_t len) {
         return n;
 }
 
+/* Scans a character that does not stand for itself, or is beyond ASCII. */
+static int json_scan_special(struct json_scan *s) {
+        unsigned char c = (unsigned char)s->text[s->at];
+        uint32_t code_point;
+        size_t n;
+
+        if (c < 0x20)
+                return json_bad(s, "control byte in a string");
+        n = c == '\\' ? json_escape(s->text + s->at, s->len - s->at, &code_point)
+                      : utf8_char(s->text + s->at, s->len - s->at);
+        if (n == 0)
+                return json_bad(s, c == '\\' ? "invalid escape in a string"
+                                             : "invalid UTF-8 in a string");
+        s->at += n;
+        return 0;
+}
+
 /* Scans a string; s->at stands on its opening quote and ends behind the closing one. *ret_plain:
  * whether all of it stands for itself. */
 static int json_scan_string(struct json_scan *s, bool *ret_plain) {
+        size_t at = s->at + 1; /* a register: it changes with every few bytes */
+
         *ret_plain = true;
         if (json_peek(s) != '"')
                 return json_bad(s, "expected a string");
-        s->at++;
         for (;;) {
-                uint32_t code_point;
-                size_t n = 1;
-                unsigned char c;
+                int r;
 
-                s->at += json_plain_run(s->text + s->at, s->len - s->at);
-                if (s->at == s->len)
+                at += json_plain_run(s->text + at, s->len - at);
+                s->at = at;
+                if (at == s->len)
                         return json_bad(s, "string without end");
-                c = (unsigned char)s->text[s->at];
-                if (c == '"') {
+                if (s->text[at] == '"') {
                         s->at++;
                         return 0;
                 }
                 *ret_plain = false;
-                if (c < 0x20)
-                        return json_bad(s, "control byte in a string");
-                if (c == '\\')
-                        n = json_escape(s->text + s->at, s->len - s->at, &code_point);
-                else if (c >= 0x80)
-                        n = utf8_char(s->text + s->at, s->len - s->at);
-                if (n == 0)
-                        return json_bad(s, c == '\\' ? "invalid escape in a string"
-                                                     : "invalid UTF-8 in a string");
-                s->at += n;
+                r = json_scan_special(s);
+                if (r)
+                        return r;
+                at = s->at;
         }
 }
 
@@ -262,24 +272,63 @@ static size_t json_decode(const char *text, size_t len, char *ret_text, size_t s
         return out;
 }
 
-/* FNV-1a over the decoded name. */
-static uint64_t json_name_hash(const struct json_key *key) {
-        const uint64_t prime = 0x100000001b3U;
-        uint64_t hash = 0xcbf29ce484222325U;
+/* Takes eight bytes of a name into its hash. Each step can be undone, so that short names, and
+ * names that differ in few places, never collide. */
+static uint64_t json_hash_step(uint64_t hash, uint64_t bytes) {
+        hash = (hash ^ bytes) * 0x9e3779b97f4a7c15U; /* odd; 2^64 by the golden ratio */
+        return hash ^ hash >> 32;
+}
 
-        for (size_t i = 0; key->plain && i < key->len; i++)
-                hash = (hash ^ (unsigned char)key->text[i]) * prime;
-        for (size_t at = 0; !key->plain && at < key->len;) {
-                char bytes[4];
-                size_t n = json_next(key->text, key->len, &at, bytes);
+/* text[0..len), fewer than eight bytes, as a number. One load where room allows it: that many bytes
+ * of the document are left at text. */
+static uint64_t json_load_few(const char *text, size_t len, size_t room) {
+        uint64_t bytes = 0;
 
-                for (size_t k = 0; k < n; k++)
-                        hash = (hash ^ (unsigned char)bytes[k]) * prime;
+        if (room >= sizeof(bytes)) {
+                memcpy(&bytes, text, sizeof(bytes));
+                return le64toh(bytes) & ((UINT64_C(1) << 8 * len) - 1);
         }
-        return hash;
+        for (size_t i = 0; i < len; i++)
+                bytes |= (uint64_t)(unsigned char)text[i] << 8 * i;
+        return bytes;
+}
+
+/* The last step takes what is left, filled up with zeros: there is none in a name. */
+static uint64_t json_hash_plain(const char *text, size_t len, size_t room) {
+        uint64_t hash = 0, bytes;
+        size_t at = 0;
+
+        for (; len - at >= sizeof(bytes); at += sizeof(bytes)) {
+                memcpy(&bytes, text + at, sizeof(bytes));
+                hash = json_hash_step(hash, le64toh(bytes));
+        }
+        return json_hash_step(hash, json_load_few(text + at, len - at, room - at));
+}
+
+/* The same of what the name stands for. */
+static uint64_t json_hash_decoded(const char *text, size_t len) {
+        uint64_t hash = 0, bytes = 0;
+        unsigned count = 0;
+
+        for (size_t at = 0; at < len;) {
+                char next[4];
+                size_t n = json_next(text, len, &at, next);
+
+                for (size_t i = 0; i < n; i++) {
+                        bytes |= (uint64_t)(unsigned char)next[i] << 8 * count++;
+                        if (count < sizeof(bytes))
+                                continue;
+                        hash = json_hash_step(hash, bytes);
+                        bytes = 0;
+                        count = 0;
+                }
+        }
+        return json_hash_step(hash, bytes);
 }
 
 static int json_name_push(struct json_scan *s, const struct json_key *key) {
+        size_t offset = (size_t)(key->text - s->text);
+
         if (s->name_count == JSON_NAMES_MAX)
                 return json_bad(s, "too many members");
         if (s->name_count == s->name_cap) {
@@ -292,8 +341,9 @@ static int json_name_push(struct json_scan *s, const struct json_key *key) {
                 s->name_cap = cap;
         }
         s->names[s->name_count++] = (struct json_name){
-                .hash = json_name_hash(key),
-                .offset = (size_t)(key->text - s->text),
+                .hash = key->plain ? json_hash_plain(key->text, key->len, s->len - offset)
+                                   : json_hash_decoded(key->text, key->len),
+                .offset = offset,
         };
         return 0;
 }
@@ -306,50 +356,50 @@ static int json_name_compare(const void *a, const void *b) {
         return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* Most objects have a handful of members: sorting those by insertion is done before qsort begins.
- */
-static void json_names_sort(struct json_name *names, size_t count) {
+/* The later of two equal names; NULL when all differ. Most objects have a handful of members: those
+ * are compared with each other before sorting would have begun. */
+static const struct json_name *json_names_twin(struct json_name *names, size_t count) {
         if (count > JSON_NAMES_FEW) {
                 qsort(names, count, sizeof(*names), json_name_compare);
-                return;
+                for (size_t i = 1; i < count; i++)
+                        if (names[i].hash == names[i - 1].hash)
+                                return &names[i];
+                return NULL;
         }
-        for (size_t i = 1; i < count; i++) {
-                struct json_name name = names[i];
-                size_t at = i;
-
-                for (; at > 0 && names[at - 1].hash > name.hash; at--)
-                        names[at] = names[at - 1];
-                names[at] = name;
-        }
+        for (size_t i = 1; i < count; i++)
+                for (size_t k = 0; k < i; k++)
+                        if (names[i].hash == names[k].hash)
+                                return &names[i];
+        return NULL;
 }
 
 /* Closes an object: refuses equal names among those from `first` on. */
 static int json_names_pop(struct json_scan *s, size_t first) {
-        size_t count = s->name_count - first;
-        struct json_name *names = s->names + first;
+        const struct json_name *twin = json_names_twin(s->names + first, s->name_count - first);
 
         s->name_count = first;
-        if (count < 2)
+        if (!twin)
                 return 0;
-        json_names_sort(names, count);
-        for (size_t i = 1; i < count; i++) {
-                if (names[i].hash != names[i - 1].hash)
-                        continue;
-                s->at = names[i].offset;
-                return json_bad(s, "duplicate member name");
-        }
-        return 0;
+        s->at = twin->offset;
+        return json_bad(s, "duplicate member name");
 }
 
 /* Of the wants in mask, whose paths match down to `depth`, those whose next segment is this decoded
  * name: *ret_inner those that go on below, *ret_here those that end at it. */
 static void json_match_name(const struct json_scan *s, uint64_t mask, unsigned depth,
                             const char *name, size_t len, uint64_t *ret_inner, uint64_t *ret_here) {
+        const char *last = NULL; /* wants that begin alike share the literal */
+        bool same = false;
+
         for (uint64_t rest = mask; rest; rest &= rest - 1) {
                 const struct json_want *want = &s->wants[__builtin_ctzll(rest)];
                 const char *segment = want->path[depth];
 
-                if (*segment != *name || strncmp(segment, name, len) != 0 || segment[len])
+                if (segment != last)
+                        same = *segment == *name && strncmp(segment, name, len) == 0 &&
+                               !segment[len];
+                last = segment;
+                if (!same)
                         continue;
                 if (want->path[depth + 1])
                         *ret_inner |= rest & -rest;
@@ -378,7 +428,8 @@ static void json_match(const struct json_scan *s, uint64_t mask, unsigned depth,
 
 static int json_scan_value(struct json_scan *s, unsigned depth, uint64_t mask);
 
-static int json_scan_member(struct json_scan *s, unsigned depth, uint64_t mask) {
+/* What was wanted by the member's name is taken out of *mask: no other member has it. */
+static int json_scan_member(struct json_scan *s, unsigned depth, uint64_t *mask) {
         struct json_key key = { .text = s->text + s->at + 1 };
         uint64_t inner, here;
         size_t start, values = s->values;
@@ -390,7 +441,8 @@ static int json_scan_member(struct json_scan *s, unsigned depth, uint64_t mask) 
         r = json_name_push(s, &key);
         if (r)
                 return r;
-        json_match(s, mask, depth, &key, &inner, &here);
+        json_match(s, *mask, depth, &key, &inner, &here);
+        *mask &= ~(inner | here);
         json_skip_space(s);
         if (json_peek(s) != ':')
                 return json_bad(s, "expected ':'");
@@ -420,7 +472,7 @@ static int json_scan_object(struct json_scan *s, unsigned depth, uint64_t mask) 
                 return 0;
         }
         for (;;) {
-                r = json_scan_member(s, depth, mask);
+                r = json_scan_member(s, depth, &mask);
                 if (r)
                         return r;
                 json_skip_space(s);
@@ -554,4 +606,21 @@ char json_span_kind(const struct json_span *span) {
 bool json_span_string(const struct json_span *span, char *ret_text, size_t size) {
         return json_span_kind(span) == '"' &&
                json_decode(span->text + 1, span->len - 2, ret_text, size) != SIZE_MAX;
+}
+
+bool json_span_is(const struct json_span *span, const char *text) {
+        if (json_span_kind(span) != '"')
+                return false;
+        if (json_plain_run(span->text + 1, span->len - 2) == span->len - 2)
+                return strncmp(span->text + 1, text, span->len - 2) == 0 &&
+                       text[span->len - 2] == '\0';
+        for (size_t at = 1; at < span->len - 1;) {
+                char bytes[4];
+                size_t n = json_next(span->text, span->len - 1, &at, bytes);
+
+                if (strncmp(text, bytes, n) != 0)
+                        return false;
+                text += n;
+        }
+        return *text == '\0';
 }

@@ -62,3 +62,6 @@ char json_span_kind(
 /* Decodes a checked string span (escapes resolved) into ret_text[0..size), NUL-terminated.
  * Return: false when it is absent, no string, or does not fit. */
 bool json_span_string(const struct json_span *span, char *ret_text, size_t size);
+
+/* Whether a checked span is this string, however it is escaped. */
+bool json_span_is(const struct json_span *span, const char *text);

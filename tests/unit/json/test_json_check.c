@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -222,6 +223,46 @@ START_TEST(a_refusal_says_where_and_what) {
 }
 END_TEST
 
+/* Whether an object with these two members, and so many between them, is refused. */
+static bool is_refused(const char *first, const char *second, int between) {
+        CLEANUP(strbuf_done) struct strbuf b = STRBUF_INIT(4096);
+        CLEANUP(free_p) char *copy = NULL;
+
+        strbuf_printf(&b, "{\"%s\":1", first);
+        for (int i = 0; i < between; i++)
+                strbuf_printf(&b, ",\"%d\":1", i);
+        strbuf_printf(&b, ",\"%s\":1}", second);
+        copy = malloc(b.len); /* of that size: reading beyond it is found */
+        ck_assert_ptr_nonnull(copy);
+        memcpy(copy, b.ptr, b.len);
+        return json_check(copy, b.len, NULL, 0, NULL) == -FAULT_INVALID;
+}
+
+/* Names of every length, in small objects and in large ones. */
+START_TEST(names_are_compared_decoded_and_whole) {
+        static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+        const struct {
+                const char *first, *second;
+                bool same;
+        } ends[] = {
+                { "", "", true },      { "z", "\\u007a", true }, { "\u20ac!", "\\u20ac!", true },
+                { "z", "y", false },   { "", "z", false },       { "\u20ac", "\\u20ad", false },
+                { "zy", "yz", false }, { "\\u0001", "", false }, { "\\n", "\\r", false },
+        };
+        int len = _i;
+
+        for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+                char first[64], second[64];
+
+                (void)snprintf(first, sizeof(first), "%.*s%s", len, letters, ends[i].first);
+                (void)snprintf(second, sizeof(second), "%.*s%s", len, letters, ends[i].second);
+                for (int between = 0; between < 40; between++)
+                        ck_assert_msg(is_refused(first, second, between) == ends[i].same,
+                                      "%s, %d others, %s", first, between, second);
+        }
+}
+END_TEST
+
 /* One byte of a document replaced by each other one: refused, or still valid with the same ends;
  * never read beyond its end. */
 START_TEST(a_changed_byte_never_leads_astray) {
@@ -291,6 +332,29 @@ START_TEST(strings_are_decoded_when_they_fit) {
 }
 END_TEST
 
+/* And neither what is longer, shorter, or ends otherwise. */
+START_TEST(strings_are_compared_decoded) {
+        const struct decoded *d = &decoded[_i];
+        const struct json_span span = { .text = d->json, .len = strlen(d->json) };
+        char text[64];
+        size_t len;
+
+        ck_assert_int_eq(json_span_is(&span, d->text ? d->text : d->json), d->text != NULL);
+        if (!d->text)
+                return;
+        len = strlen(d->text);
+        (void)snprintf(text, sizeof(text), "%s+", d->text);
+        ck_assert(!json_span_is(&span, text));
+        if (len == 0)
+                return;
+        text[len] = '\0';
+        text[len - 1]++;
+        ck_assert(!json_span_is(&span, text));
+        text[len - 1] = '\0';
+        ck_assert(!json_span_is(&span, text));
+}
+END_TEST
+
 START_TEST(an_absent_span_is_nothing) {
         const struct json_span absent = { .text = NULL, .len = 0 };
         struct json_span element;
@@ -300,6 +364,7 @@ START_TEST(an_absent_span_is_nothing) {
         ck_assert_int_eq(json_span_kind(&absent), 0);
         ck_assert(!json_span_next(&absent, &cursor, &element));
         ck_assert(!json_span_string(&absent, text, sizeof(text)));
+        ck_assert(!json_span_is(&absent, ""));
 }
 END_TEST
 
@@ -414,6 +479,8 @@ int main(void) {
         tcase_add_test(tcase, a_changed_byte_never_leads_astray);
         tcase_add_test(tcase, as_many_wants_and_segments_as_allowed);
         tcase_add_loop_test(tcase, strings_are_decoded_when_they_fit, 0, COUNT(decoded));
+        tcase_add_loop_test(tcase, strings_are_compared_decoded, 0, COUNT(decoded));
+        tcase_add_loop_test(tcase, names_are_compared_decoded_and_whole, 0, 26);
         tcase_add_test(tcase, an_absent_span_is_nothing);
         tcase_add_test(tcase, depth_is_capped);
         tcase_add_test(tcase, many_names_are_checked);
