@@ -60,21 +60,15 @@ static void rules_ratchet(struct rules *r, const struct cJSON *old_spec) {
 int dbupgrade_rules_judge(const struct cJSON *spec, const struct cJSON *old_spec,
                           struct arena *arena, struct rules_verdict *ret_verdict, struct fault *f) {
         struct rules r = { .arena = arena };
-        struct rules_cause *causes = NULL;
         int fault;
 
         rules_run(&r, spec, old_spec);
         if (old_spec && r.count > 0)
                 rules_ratchet(&r, old_spec);
-        if (r.count > 0) {
-                causes = arena_alloc(arena, r.count * sizeof(*causes));
-                if (causes)
-                        memcpy(causes, r.causes, r.count * sizeof(*causes));
-        }
         fault = arena_check(arena, f);
         if (fault)
                 return fault;
-        *ret_verdict = (struct rules_verdict){ .causes = causes, .count = r.count };
+        *ret_verdict = (struct rules_verdict){ .causes = r.causes, .count = r.count };
         return 0;
 }
 

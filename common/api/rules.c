@@ -65,11 +65,15 @@ const char *rules_path(struct rules *r, const struct rules_at *at) {
         return strncmp(field, "spec.", 5) == 0 ? field + 5 : field;
 }
 
-/* Makes room for a cause. Return: NULL when there are too many already; the last one says so then.
- */
+/* Makes room for a cause. Return: NULL without memory, or when there are too many already; the last
+ * one says so then. */
 static struct rules_cause *rules_next(struct rules *r) {
         bool room = r->count < RULES_CAUSES_MAX;
 
+        if (!r->causes)
+                r->causes = arena_alloc(r->arena, RULES_CAUSES_MAX * sizeof(*r->causes));
+        if (!r->causes)
+                return NULL;
         if (room && !r->full && r->text < RULES_TEXT_MAX)
                 return &r->causes[r->count++];
         if (room && !r->full)
@@ -310,8 +314,10 @@ static void rules_collect(const struct rule *members, const cJSON *node,
         cJSON_ArrayForEach (child, node) {
                 for (size_t i = 0; members[i].name; i++) {
                         assert(i < RULES_MEMBERS_MAX);
-                        if (strcmp(members[i].name, child->string) == 0)
-                                ret_slots[i] = child;
+                        if (strcmp(members[i].name, child->string) != 0)
+                                continue;
+                        ret_slots[i] = child;
+                        break;
                 }
         }
 }

@@ -74,9 +74,9 @@ struct rules_at {
 
 struct rules {
         struct arena *arena;
-        struct rules_cause causes[RULES_CAUSES_MAX];
-        size_t count, text; /* how many, and their bytes */
-        bool full;          /* the last cause says that there are more */
+        struct rules_cause *causes; /* room for RULES_CAUSES_MAX; NULL before the first */
+        size_t count, text;         /* how many, and their bytes */
+        bool full;                  /* the last cause says that there are more */
 };
 
 /* Judges node by rule, with all below it. */
