@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Binary is the path of a program that was built before the tests.
@@ -206,16 +208,10 @@ func Metric(port int, series string) (float64, error) {
 // CPU is the processor time that it has used.
 func (p *Process) CPU(t testing.TB) time.Duration {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
-	if err != nil {
+	// The clock that clock_getcpuclockid(3) names: /proc counts in hundredths of a second.
+	var used unix.Timespec
+	if err := unix.ClockGettime(int32(^p.Pid()<<3|2), &used); err != nil {
 		t.Fatal(err)
 	}
-	// Behind the name, which may contain anything: state is field 3, utime 14, stime 15.
-	fields := strings.Fields(string(text)[strings.LastIndex(string(text), ")")+1:])
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * time.Second / clockTicks
+	return time.Duration(used.Nano())
 }
-
-// clockTicks is USER_HZ: 100 on every Linux that Go runs on.
-const clockTicks = 100
