@@ -17,6 +17,7 @@
 #include "webhook/self_dial.h"
 #include "webhook/server.h"
 #include "webhook/tls_store.h"
+#include "webhook/tree_pool.h"
 
 #define PROGRAM "dbupgrade-webhook"
 
@@ -235,6 +236,7 @@ int main(int argc, char **argv) {
                 return 2;
         }
         lifecycle_init();
+        tree_pool_start();
         r = run(&o, &f);
         if (r)
                 log_error("cannot go on", LOG_STR("error", f.text));
