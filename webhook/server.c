@@ -183,36 +183,37 @@ static enum MHD_Result answer_refusal(struct request *request, struct MHD_Connec
 
 /* ---- the header ---- */
 
-struct framing {
-        unsigned lengths, codings;
+/* What is looked at; values are those of the first field of the name, NULL without one. */
+struct header {
+        unsigned lengths, codings; /* how many fields */
         bool chunked;
+        const char *length, *type;
 };
 
 static enum MHD_Result look_at_header(void *ctx, enum MHD_ValueKind kind, const char *name,
                                       const char *value) {
-        struct framing *framing = ctx;
+        struct header *header = ctx;
 
         (void)kind;
-        if (strcasecmp(name, "Content-Length") == 0)
-                framing->lengths++;
-        if (strcasecmp(name, "Transfer-Encoding") == 0) {
-                framing->codings++;
-                framing->chunked = value && strcasecmp(value, "chunked") == 0;
+        if (strcasecmp(name, "Content-Length") == 0) {
+                if (header->lengths++ == 0)
+                        header->length = value;
+        } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+                header->codings++;
+                header->chunked = value && strcasecmp(value, "chunked") == 0;
+        } else if (strcasecmp(name, "Content-Type") == 0 && !header->type) {
+                header->type = value;
         }
         return MHD_YES;
 }
 
-static bool is_framed_well(struct MHD_Connection *connection) {
-        struct framing framing = { 0 };
-
-        (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, look_at_header, &framing);
-        return framing.lengths + framing.codings <= 1 && (!framing.codings || framing.chunked);
+static bool is_framed_well(const struct header *header) {
+        return header->lengths + header->codings <= 1 && (!header->codings || header->chunked);
 }
 
-static bool is_json(struct MHD_Connection *connection) {
+static bool is_json(const struct header *header) {
         static const char type[] = "application/json";
-        const char *value =
-                MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Type");
+        const char *value = header->type;
         size_t len = sizeof(type) - 1;
 
         if (!value || strncasecmp(value, type, len) != 0)
@@ -222,15 +223,13 @@ static bool is_json(struct MHD_Connection *connection) {
 }
 
 /* The announced length; 0 when there is none (chunks, or no body). */
-static size_t announced_length(struct MHD_Connection *connection) {
-        const char *value =
-                MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
+static size_t announced_length(const struct header *header) {
         unsigned long long length;
 
-        if (!value)
+        if (!header->length)
                 return 0;
         errno = 0;
-        length = strtoull(value, NULL, 10);
+        length = strtoull(header->length, NULL, 10);
         return errno ? SIZE_MAX : (size_t)length;
 }
 
@@ -276,15 +275,18 @@ static const struct server_route *route_of(const struct server *server, const ch
 
 static enum server_refusal judge_header(struct request *request, struct MHD_Connection *connection,
                                         const char *method) {
-        if (!is_framed_well(connection))
+        struct header header = { 0 };
+
+        (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, look_at_header, &header);
+        if (!is_framed_well(&header))
                 return SERVER_BAD_FRAMING;
         if (!request->route)
                 return SERVER_NO_PATH;
         if (strcmp(method, "POST") != 0)
                 return SERVER_NO_METHOD;
-        if (!is_json(connection))
+        if (!is_json(&header))
                 return SERVER_NO_JSON;
-        request->announced = announced_length(connection);
+        request->announced = announced_length(&header);
         if (request->announced > request->server->opts.body_max)
                 return SERVER_TOO_LARGE;
         return make_room(request, 0) ? SERVER_REFUSALS : SERVER_BUSY;
