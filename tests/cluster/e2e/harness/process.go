@@ -208,9 +208,15 @@ func Metric(port int, series string) (float64, error) {
 // CPU is the processor time that it has used.
 func (p *Process) CPU(t testing.TB) time.Duration {
 	t.Helper()
+	return CPU(t, p.Pid())
+}
+
+// CPU is the processor time that a process has used.
+func CPU(t testing.TB, pid int) time.Duration {
+	t.Helper()
 	// The clock that clock_getcpuclockid(3) names: /proc counts in hundredths of a second.
 	var used unix.Timespec
-	if err := unix.ClockGettime(int32(^p.Pid()<<3|2), &used); err != nil {
+	if err := unix.ClockGettime(int32(^pid<<3|2), &used); err != nil {
 		t.Fatal(err)
 	}
 	return time.Duration(used.Nano())

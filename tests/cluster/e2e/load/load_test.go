@@ -3,8 +3,10 @@
 //go:build bench
 
 // Package load measures the webhook beside a bare HTTPS server of the same library, the yardstick:
-// alternating, in one run, at full load and at half of it. It prints rows of a Markdown table;
+// alternating, in one run, at full load and at half of it. It prints rows of script/bench's table;
 // nothing here passes or fails by a time.
+//
+//	LOAD_REVIEWS    reviews of each measurement; default 20000
 package load
 
 import (
@@ -21,18 +23,14 @@ import (
 	"testing"
 	"time"
 
+	"dbupgrade/tests/cluster/e2e/figures"
 	"dbupgrade/tests/cluster/e2e/harness"
 )
 
 const (
 	rounds      = 5
 	connections = 32
-	perRound    = 20000
 )
-
-func put(what, figure string, args ...any) {
-	fmt.Printf("| %s | %s |\n", what, fmt.Sprintf(figure, args...))
-}
 
 // body is a review of 1.8 KB, as kubectl apply of a small object makes it.
 func body(t *testing.T) []byte {
@@ -66,12 +64,18 @@ type measured struct {
 	rss       int             // KiB, while all connections were open
 }
 
-func (m *measured) p99() time.Duration { return m.latencies[len(m.latencies)*99/100] }
+func (m *measured) p99() time.Duration { return percentile(m.latencies, 99) }
 
-// measure sends perRound requests on all connections: as fast as they are answered, or, with a rate,
+func (m *measured) perThousand() float64 { return m.cpu.Seconds() / float64(len(m.latencies)) * 1000 }
+
+func percentile(inOrder []time.Duration, percent float64) time.Duration {
+	return inOrder[min(int(float64(len(inOrder))*percent/100), len(inOrder)-1)]
+}
+
+// measure sends so many requests on all connections: as fast as they are answered, or, with a rate,
 // so many a second. Then each has its time, and what it waits for a late one before it counts as its
 // latency.
-func measure(t *testing.T, w *harness.Webhook, text []byte, rate float64) *measured {
+func measure(t *testing.T, w *harness.Webhook, text []byte, reviews int64, rate float64) *measured {
 	t.Helper()
 	var group sync.WaitGroup
 	var next atomic.Int64
@@ -85,7 +89,7 @@ func measure(t *testing.T, w *harness.Webhook, text []byte, rate float64) *measu
 	start := time.Now()
 	for i, client := range clients {
 		group.Go(func() {
-			for n := next.Add(1) - 1; n < perRound; n = next.Add(1) - 1 {
+			for n := next.Add(1) - 1; n < reviews; n = next.Add(1) - 1 {
 				begin := time.Now()
 				if rate > 0 {
 					begin = start.Add(time.Duration(float64(n) / rate * float64(time.Second)))
@@ -138,13 +142,7 @@ func bare(t *testing.T, w *harness.Webhook) *harness.Webhook {
 	return b
 }
 
-func median[T int | float64 | time.Duration](list []T) T {
-	slices.Sort(list)
-	return list[len(list)/2]
-}
-
-func TestWebhook(t *testing.T) {
-	text := body(t)
+func TestStart(t *testing.T) {
 	var starts []time.Duration
 	for range rounds {
 		w := &harness.Webhook{CA: harness.NewCA(t), Dir: t.TempDir()}
@@ -157,33 +155,75 @@ func TestWebhook(t *testing.T) {
 		starts = append(starts, time.Since(begin))
 		w.Kill()
 	}
-	put("webhook: from exec until ready", "%v", median(starts).Round(100*time.Microsecond))
-	w := harness.StartWebhook(t)
-	put("webhook: RSS idle", "%.1f MB", float64(harness.Memory(t, w.Pid(), "Rss"))/1000)
-	b := bare(t, w)
-	var ratios, cpus, bareCPUs []float64
-	var rates []float64
-	var full, bareFull, half, bareHalf []time.Duration
-	var rss []int
-	for range rounds {
-		bare, webhook := measure(t, b, text, 0), measure(t, w, text, 0)
-		ratios = append(ratios, float64(webhook.cpu)/float64(bare.cpu))
-		cpus = append(cpus, webhook.cpu.Seconds()/perRound*1000)
-		bareCPUs = append(bareCPUs, bare.cpu.Seconds()/perRound*1000)
-		full, bareFull = append(full, webhook.p99()), append(bareFull, bare.p99())
-		rss = append(rss, webhook.rss)
-		// Half of what the webhook has just answered, for both: the same work at the same time.
-		rate := perRound / webhook.wall.Seconds() / 2
-		rates = append(rates, rate)
-		bareHalf, half = append(bareHalf, measure(t, b, text, rate).p99()), append(half, measure(t, w, text, rate).p99())
-	}
-	put(fmt.Sprintf("webhook: RSS at %d connections", connections), "%.1f MB", float64(median(rss))/1000)
-	put(fmt.Sprintf("webhook: processor seconds for 1,000 reviews of %.1f KB", float64(len(text))/1000), "%.4f (%.0f a processor second)",
-		median(cpus), 1000/median(cpus))
-	put("bare server: the same", "%.4f", median(bareCPUs))
-	put("ratio of the two, median of 5", "%.2f", median(ratios))
-	put("p99 at full load: webhook, bare server", "%v, %v", rounded(full), rounded(bareFull))
-	put(fmt.Sprintf("p99 at half load, %.0f a second: webhook, bare server", median(rates)), "%v, %v", rounded(half), rounded(bareHalf))
+	figures.Row("webhook: from exec until ready, a handshake with itself included", "30 ms",
+		fmt.Sprintf("`./load` TestStart, median of %d", rounds), "%v", median(starts).Round(100*time.Microsecond))
 }
 
-func rounded(list []time.Duration) time.Duration { return median(list).Round(10 * time.Microsecond) }
+// round is one measurement of both servers: as fast as they can, and at half of that.
+type round struct{ webhook, bare, halfWebhook, halfBare *measured }
+
+func TestWebhook(t *testing.T) {
+	reviews := int64(figures.Size(t, "LOAD_REVIEWS", 20000))
+	text := body(t)
+	w := harness.StartWebhook(t)
+	b := bare(t, w)
+	idle, bareIdle := harness.Memory(t, w.Pid(), "Rss"), harness.Memory(t, b.Pid(), "Rss")
+	var list []round
+	var rates []float64
+	for range rounds {
+		r := round{bare: measure(t, b, text, reviews, 0), webhook: measure(t, w, text, reviews, 0)}
+		// Half of what the webhook has just answered, for both: the same work at the same time.
+		rate := float64(reviews) / r.webhook.wall.Seconds() / 2
+		r.halfBare, r.halfWebhook = measure(t, b, text, reviews, rate), measure(t, w, text, reviews, rate)
+		rates, list = append(rates, rate), append(list, r)
+	}
+	how := fmt.Sprintf("`./load` TestWebhook, %d connections, median of %d rounds of %d", connections, rounds, reviews)
+	beside := func(format string, v any) string { return fmt.Sprintf("bare server: "+format, v) }
+	figures.Row("webhook: RSS idle", "8 MB; "+beside("%.1f MB", megabytes(bareIdle)), "`./load` TestWebhook",
+		"%.1f MB", megabytes(idle))
+	figures.Row(fmt.Sprintf("webhook: RSS at %d connections", connections),
+		"12 MB; "+beside("%.1f MB", megabytes(over(list, func(r round) int { return r.bare.rss }))), how,
+		"%.1f MB", megabytes(over(list, func(r round) int { return r.webhook.rss })))
+	figures.Row(fmt.Sprintf("webhook: processor time of 1,000 reviews of %.1f KB over kept TLS connections", float64(len(text))/1000),
+		"30 ms; "+beside("%.1f ms", 1000*over(list, func(r round) float64 { return r.bare.perThousand() })), how,
+		"%.1f ms", 1000*over(list, func(r round) float64 { return r.webhook.perThousand() }))
+	figures.Row("webhook: ratio of the two", "1.25", how, "%.2f",
+		over(list, func(r round) float64 { return float64(r.webhook.cpu) / float64(r.bare.cpu) }))
+	figures.Row("webhook: p99 at full load", beside("%v", over(list, func(r round) time.Duration { return r.bare.p99() }).Round(10*time.Microsecond)),
+		how, "%v", over(list, func(r round) time.Duration { return r.webhook.p99() }).Round(10*time.Microsecond))
+	figures.Row(fmt.Sprintf("webhook: p99 at half load, %.0f reviews a second", median(rates)),
+		"twice the bare server's: 2 × "+over(list, func(r round) time.Duration { return r.halfBare.p99() }).Round(10*time.Microsecond).String(),
+		how, "%v", over(list, func(r round) time.Duration { return r.halfWebhook.p99() }).Round(10*time.Microsecond))
+	plot(t, list)
+}
+
+func plot(t *testing.T, list []round) {
+	var cpu, latency [][]float64
+	for i, r := range list {
+		cpu = append(cpu, []float64{float64(i + 1), r.webhook.perThousand(), r.bare.perThousand()})
+	}
+	figures.Data(t, "webhook-cpu", []string{"round", "webhook", "bare"}, cpu)
+	for _, percent := range []float64{0, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9} {
+		latency = append(latency, []float64{percent,
+			over(list, func(r round) float64 { return percentile(r.halfWebhook.latencies, percent).Seconds() }),
+			over(list, func(r round) float64 { return percentile(r.halfBare.latencies, percent).Seconds() })})
+	}
+	figures.Data(t, "webhook-latency", []string{"percent", "webhook", "bare"}, latency)
+}
+
+// over is the median of a figure of the rounds.
+func over[T int | float64 | time.Duration](list []round, figure func(round) T) T {
+	var values []T
+	for _, r := range list {
+		values = append(values, figure(r))
+	}
+	return median(values)
+}
+
+func median[T int | float64 | time.Duration](list []T) T {
+	slices.Sort(list)
+	return list[len(list)/2]
+}
+
+// megabytes are those of KiB.
+func megabytes(kib int) float64 { return float64(kib) * 1024 / 1e6 }
