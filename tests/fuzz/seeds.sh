@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# seeds.sh DIR: fills DIR/TARGET with what the fuzzers begin with, from the data of
-# the other tests.
+# seeds.sh DIR: fills DIR/TARGET with what the fuzzers begin with: what earlier long runs
+# have found worth keeping, and the data of the other tests.
 set -eu
 cd "$(dirname "$0")/../.."
 dir=$1
+mkdir -p "$dir"
+tar -xJf tests/fuzz/corpus.tar.xz -C "$dir"
 for target in admission_review certificates flags headers json_check kube_config lease object plugin records texts watch; do
 	mkdir -p "$dir/$target"
 	[ ! -d "tests/fuzz/corpus/$target" ] || cp tests/fuzz/corpus/"$target"/* "$dir/$target/"
