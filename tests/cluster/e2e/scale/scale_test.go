@@ -210,14 +210,14 @@ func startWith(t *testing.T, objects int, what string) measured {
 	figures.Row("reconciler, "+what+": RSS, private dirty, most RSS", "35 MB with 10,000", "`./scale` TestFinishedObjects",
 		"%.1f MB, %.1f MB, %.1f MB", rss, private, peak)
 	figures.Row("… from exec until all are known and settled; processor time of it", "", "likewise",
-		"%v; %v", synced.Round(time.Millisecond), cpu)
+		"%v; %v", synced.Round(time.Millisecond), cpu.Round(time.Millisecond))
 	if objects >= 1000 {
 		figures.Row("… objects settled a second, a processor second", "", "likewise", "%.0f, %.0f",
 			float64(objects)/synced.Seconds(), float64(objects)/cpu.Seconds())
 		requests, before := r.requests(), r.CPU(t)
 		time.Sleep(10 * time.Second)
 		figures.Row("… API requests, processor time in 10 s without a change", "0, 0", "likewise", "%d, %v",
-			r.requests()-requests, r.CPU(t)-before)
+			r.requests()-requests, (r.CPU(t) - before).Round(100*time.Microsecond))
 	}
 	r.Stop(t)
 	return measured{float64(objects), rss, private, peak, synced.Seconds()}
