@@ -186,7 +186,7 @@ static enum MHD_Result answer_refusal(struct request *request, struct MHD_Connec
 /* What is looked at; values are those of the first field of the name, NULL without one. */
 struct header {
         unsigned lengths, codings; /* how many fields */
-        bool chunked;
+        bool chunked, expects;     /* expects: the client waits for 100 (Continue) */
         const char *length, *type;
 };
 
@@ -201,6 +201,8 @@ static enum MHD_Result look_at_header(void *ctx, enum MHD_ValueKind kind, const 
         } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
                 header->codings++;
                 header->chunked = value && strcasecmp(value, "chunked") == 0;
+        } else if (strcasecmp(name, "Expect") == 0) {
+                header->expects = true;
         } else if (strcasecmp(name, "Content-Type") == 0 && !header->type) {
                 header->type = value;
         }
@@ -273,28 +275,39 @@ static const struct server_route *route_of(const struct server *server, const ch
         return NULL;
 }
 
-static enum server_refusal judge_header(struct request *request, struct MHD_Connection *connection,
+static enum server_refusal judge_header(struct request *request, const struct header *header,
                                         const char *method) {
-        struct header header = { 0 };
-
-        (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, look_at_header, &header);
-        if (!is_framed_well(&header))
+        if (!is_framed_well(header))
                 return SERVER_BAD_FRAMING;
         if (!request->route)
                 return SERVER_NO_PATH;
         if (strcmp(method, "POST") != 0)
                 return SERVER_NO_METHOD;
-        if (!is_json(&header))
+        if (!is_json(header))
                 return SERVER_NO_JSON;
-        request->announced = announced_length(&header);
+        request->announced = announced_length(header);
         if (request->announced > request->server->opts.body_max)
                 return SERVER_TOO_LARGE;
         return make_room(request, 0) ? SERVER_REFUSALS : SERVER_BUSY;
 }
 
+/* The most that is read of a body, so that its client gets to see the refusal: a connection that is
+ * closed while the client still writes is reset, and the reset destroys the answer (RFC 9112,
+ * section 9.6). */
+static size_t read_max(const struct request *request) {
+        return 2 * request->server->opts.body_max;
+}
+
+/* Whether to refuse before the body: the client waits for that, or would not get to the end. */
+static bool refuse_at_once(const struct request *request, const struct header *header) {
+        return request->refusal == SERVER_BAD_FRAMING || header->expects ||
+               announced_length(header) > read_max(request);
+}
+
 static enum MHD_Result begin(struct server *server, struct MHD_Connection *connection,
                              const char *path, const char *method, void **state) {
         struct request *request = calloc(1, sizeof(*request));
+        struct header header = { 0 };
         enum server_refusal refusal;
 
         if (!request)
@@ -307,23 +320,22 @@ static enum MHD_Result begin(struct server *server, struct MHD_Connection *conne
                 series_add(request->route->in_flight, 1);
         *state = request;
         request->refusal = SERVER_REFUSALS;
-        refusal = judge_header(request, connection, method);
+        (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, look_at_header, &header);
+        refusal = judge_header(request, &header, method);
         if (refusal == SERVER_REFUSALS)
                 return MHD_YES;
         set_refusal(request, refusal);
-        /* Only before the body can it be answered at once. */
-        return answer_refusal(request, connection);
+        return refuse_at_once(request, &header) ? answer_refusal(request, connection) : MHD_YES;
 }
 
 /* ---- the body ---- */
 
-/* Takes in a piece. What is over the limit is read and dropped, up to twice the limit, so that the
- * client gets to see the answer. Return: whether to go on. */
+/* Takes in a piece; of a refused request it is dropped. Return: whether to go on. */
 static bool take_piece(struct request *request, const char *bytes, size_t len) {
         const struct server_opts *opts = &request->server->opts;
         size_t total = request->len + len;
 
-        if (total > 2 * opts->body_max)
+        if (total > read_max(request))
                 return false;
         if (request->refusal == SERVER_REFUSALS) {
                 if (total > opts->body_max)
@@ -419,7 +431,7 @@ static void on_log(void *ctx, const char *format, va_list ap) {
         /* The only message of a handshake that failed. */
         if (strstr(format, "handshake"))
                 series_add(((struct server *)ctx)->opts.handshake_failures, 1);
-        if (!log_limit_pass(&limit, 10000, &suppressed))
+        if (log_get_level() > LOG_DEBUG || !log_limit_pass(&limit, 10000, &suppressed))
                 return;
         (void)vsnprintf(text, sizeof(text), format, ap);
         text[strcspn(text, "\n")] = '\0';

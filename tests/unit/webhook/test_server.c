@@ -255,17 +255,19 @@ static void client_close(struct client *c) {
         (void)close(c->fd);
 }
 
-static void client_send(struct client *c, const char *bytes, size_t len) {
+/* Return: false when the connection ended before; the answer says why. */
+static bool client_send(struct client *c, const char *bytes, size_t len) {
         while (len > 0) {
                 ssize_t n = gnutls_record_send(c->tls, bytes, len);
 
                 if (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED)
                         continue;
                 if (n <= 0)
-                        return; /* the answer says why */
+                        return false;
                 bytes += n;
                 len -= (size_t)n;
         }
+        return true;
 }
 
 /* Appends what comes. Return: false at the end. */
@@ -337,6 +339,8 @@ static void client_post(struct client *c, const char *path, size_t size) {
 }
 
 #define TEXT_MAX 100000
+
+#define POST_ECHO "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 /* One request on a connection of its own. */
 static void exchange(const char *bytes, size_t len, struct strbuf *answer) {
@@ -465,6 +469,53 @@ START_TEST(more_than_twice_the_limit_ends_the_connection) {
 }
 END_TEST
 
+/* A client that writes on while the connection is closed would see a reset, and no answer. */
+START_TEST(a_refused_body_is_read_to_its_end) {
+        CLEANUP(strbuf_done) struct strbuf request = STRBUF_INIT(TEXT_MAX);
+        CLEANUP(strbuf_done) struct strbuf answer = STRBUF_INIT(TEXT_MAX);
+        const size_t size = 2 * BODY_MAX;
+        CLEANUP(client_close) struct client c;
+
+        put_request(&request, "/echo", size);
+        client_open(&c);
+        client_send(&c, request.ptr, request.len - size);
+        while (server_load(server).refused[SERVER_TOO_LARGE] == 0)
+                pause_briefly();
+        for (size_t sent = 0; sent < size; sent += 100) {
+                ck_assert(client_send(&c, request.ptr + request.len - size + sent, 100));
+                pause_briefly();
+        }
+        client_answer(&c, &answer);
+        ck_assert_msg(status_of(&answer) == 413, "%s", strbuf_text(&answer));
+        ck_assert(!client_receive(&c, &answer));
+        await_idle();
+        ck_assert_int_eq(atomic_load(&calls), 0);
+}
+END_TEST
+
+/* Each is only the header: the answer does not wait for the body. */
+static const struct at_once_row {
+        const char *request;
+        int status;
+} at_once[] = {
+        { POST_ECHO "Content-Length: 1001\r\nExpect: 100-continue\r\n\r\n", 413 },
+        { POST_ECHO "Content-Length: 2001\r\n\r\n", 413 },
+        { POST_ECHO "Content-Length: 99999999999999999999999\r\n\r\n", 413 },
+        { "PUT /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+          405 },
+        { "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n", 405 },
+};
+
+START_TEST(what_nobody_will_send_is_not_waited_for) {
+        CLEANUP(strbuf_done) struct strbuf answer = STRBUF_INIT(TEXT_MAX);
+
+        exchange(at_once[_i].request, strlen(at_once[_i].request), &answer);
+        ck_assert_msg(status_of(&answer) == at_once[_i].status, "%s: %s", at_once[_i].request,
+                      strbuf_text(&answer));
+        await_idle();
+}
+END_TEST
+
 /* Every place at which a client may go away. */
 START_TEST(a_request_cut_anywhere_leaves_nothing_behind) {
         CLEANUP(strbuf_done) struct strbuf request = STRBUF_INIT(TEXT_MAX);
@@ -483,8 +534,7 @@ END_TEST
 
 /* ---- smuggling: what two servers in a row could read differently ---- */
 
-#define POST_ECHO "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-#define SECOND    "POST /echo HTTP/1.1\r\nHost: x\r\n"
+#define SECOND "POST /echo HTTP/1.1\r\nHost: x\r\n"
 
 static const char *const smuggled[] = {
         POST_ECHO "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
@@ -744,6 +794,8 @@ int main(void) {
         tcase_add_loop_test(tcase, each_outcome_has_its_answer, 0, COUNT(answers));
         tcase_add_loop_test(tcase, chunks_have_the_same_limit, 0, COUNT(chunks));
         tcase_add_test(tcase, more_than_twice_the_limit_ends_the_connection);
+        tcase_add_test(tcase, a_refused_body_is_read_to_its_end);
+        tcase_add_loop_test(tcase, what_nobody_will_send_is_not_waited_for, 0, COUNT(at_once));
         tcase_add_test(tcase, a_request_cut_anywhere_leaves_nothing_behind);
         tcase_add_loop_test(tcase, ambiguous_framing_is_refused, 0, COUNT(smuggled));
         tcase_add_test(tcase, bodies_share_a_budget);
