@@ -7,7 +7,7 @@
 // a time.
 //
 //	SCALE_OBJECTS   finished objects of the largest row; default 10000
-//	SCALE_FOREIGN   foreign Jobs, Pods and Secrets, each, in one more row; default 2000
+//	SCALE_FOREIGN   foreign Jobs, Pods and Secrets, each, in one more row; default 50000
 //	SCALE_STARTED   migrations that start together; default 500
 package scale
 
@@ -224,7 +224,7 @@ func startWith(t *testing.T, objects int, what string) measured {
 }
 
 func TestFinishedObjects(t *testing.T) {
-	n, others := figures.Size(t, "SCALE_OBJECTS", 10000), figures.Size(t, "SCALE_FOREIGN", 2000)
+	n, others := figures.Size(t, "SCALE_OBJECTS", 10000), figures.Size(t, "SCALE_FOREIGN", 50000)
 	ns := namespace(t)
 	one := finished(t, ns, "f000000")
 	var list []measured
