@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/api/names.h"
 #include "common/base/clock.h"
@@ -33,8 +34,11 @@
 
 /* An event takes about 1 KiB; one thread sends some 200 a second. */
 #define CONTROLLER_EVENTS_MAX 4096
-/* What is left of them at the end, of the 30 s that the kubelet gives. */
-#define CONTROLLER_FLUSH_MS 3000
+
+/* Of the 30 s that the kubelet gives: for passes under way, then for events that are left. The rest
+ * is for the certificates' keeper and for giving back the Lease. */
+#define CONTROLLER_FINISH_MS 15000
+#define CONTROLLER_FLUSH_MS  3000
 
 #define CONTROLLER_REPORTER DBUPGRADE_GROUP "/dbupgrade-operator"
 
@@ -571,6 +575,30 @@ int controller_check_alive(void *controller, struct fault *f) {
         return r;
 }
 
+/* Waits for a thread until the time of CLOCK_MONOTONIC. */
+static bool join_until(pthread_t thread, int64_t until_ms) {
+        const struct timespec until = { .tv_sec = until_ms / 1000,
+                                        .tv_nsec = until_ms % 1000 * 1000000 };
+
+        return pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0;
+}
+
+/* A pass that an API server holds up is cut off: it can end anywhere, as by a kill, and the next
+ * leader need not wait for a Lease that nobody gave back. */
+static void stop_workers(struct controller *c) {
+        int64_t until_ms = clock_mono_ms(clock_system()) + CONTROLLER_FINISH_MS;
+
+        for (size_t i = 0; i < c->worker_count; i++) {
+                struct worker *w = &c->workers[i];
+
+                if (w->started && !join_until(w->thread, until_ms)) {
+                        kube_interrupt(&w->kube);
+                        pthread_join(w->thread, NULL);
+                }
+                w->started = false;
+        }
+}
+
 void controller_stop(struct controller *c) {
         atomic_store(&c->stopping, true);
         tell_workers(c);
@@ -582,11 +610,7 @@ void controller_stop(struct controller *c) {
                 pthread_join(c->watches[i].thread, NULL);
                 c->watches[i].started = false;
         }
-        for (size_t i = 0; i < c->worker_count; i++) {
-                if (c->workers[i].started)
-                        pthread_join(c->workers[i].thread, NULL);
-                c->workers[i].started = false;
-        }
+        stop_workers(c);
         event_sender_stop(c->events, CONTROLLER_FLUSH_MS);
 }
 

@@ -52,8 +52,8 @@ int controller_check_alive(void *controller, struct fault *f) MUST_CHECK;
 /* Fails until the first lists are complete: an ops_check for readiness. Thread-safe. */
 int controller_check_synced(void *controller, struct fault *f) MUST_CHECK;
 
-/* Stops watches, then workers (a pass under way is finished first, up to the time-outs of its
- * requests), sends the events that are left, for 3 s at most, and waits for all of them. */
+/* Stops watches, then workers (a pass under way has 15 s to its end, and is cut off then), sends
+ * the events that are left, for 3 s at most, and waits for all of them. */
 void controller_stop(struct controller *c);
 
 /* Accepts NULL; the threads must have been stopped. */

@@ -242,6 +242,31 @@ func TestTwoSignals(t *testing.T) {
 	}
 }
 
+// The kubelet kills after 30 s; whom it kills leaves a Lease behind that the next one waits for.
+func TestAPassThatIsHeldUpIsCutOff(t *testing.T) {
+	proxy := cluster.NewProxy(t)
+	held, hold := make(chan struct{}, 100), make(chan struct{})
+	t.Cleanup(func() { close(hold) })
+	proxy.Before = func(e *harness.Exchange) bool {
+		if e.Method == "GET" && strings.Contains(e.URL, "/secrets/") {
+			held <- struct{}{}
+			<-hold
+			return false
+		}
+		return true
+	}
+	ns, _ := upgrade(t)
+	r := harness.StartReconciler(t, cluster.ReconcilerKubeconfig(t, proxy.URL, proxy.CA), "--namespace="+ns)
+	<-held
+	r.Signal(t, syscall.SIGTERM)
+	if code := r.Wait(t, 25*time.Second); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if !strings.Contains(r.Log(), `"msg":"stopped"`) {
+		t.Error("it has not ended in order")
+	}
+}
+
 // What the command line cannot mean ends the program at once, and says what is wrong.
 func TestFlagsAreRefused(t *testing.T) {
 	for _, tt := range []struct{ flags, want string }{
