@@ -17,8 +17,7 @@ struct dbupgrade;
 struct dbupgrade_run;
 struct dbupgrade_status;
 
-/* status.message, the messages of conditions and event notes end here (contract sections 6 and 7).
- */
+/* status.message, the messages of conditions and event notes end here. */
 #define EXPLAIN_MESSAGE_MAX 1024
 
 /* Removes passwords (the userinfo of URLs; password=, passwd=, pwd= and pass= forms)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds the migration Job of contract section 5. Pure but for the output buffer. Thread-safe. */
+/* Builds the Job that runs a migration. Pure but for the output buffer. Thread-safe. */
 #pragma once
 
 #include <stdint.h>

@@ -34,7 +34,7 @@ enum plan_action {
         PLAN_RECORD_ADOPTED /* status of the Go program: taken over as applied */
 };
 
-/* What the status says; contract section 6, one row each. */
+/* What the status says; one row each in status.c. */
 enum plan_situation {
         SITUATION_NONE,      /* write no status */
         SITUATION_SEEN,      /* seen, nothing started */

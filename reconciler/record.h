@@ -30,7 +30,7 @@ struct job_record {
         const char *run_key, *attempt_key;
         int64_t run_number; /* 0 when the annotation is absent or no number */
         bool suspended;
-        /* Terminal as contract section 4 says: the condition is True and no Pod is terminating. */
+        /* Terminal: the condition is True and no Pod is terminating. */
         bool complete, failed;
         bool finishing; /* SuccessCriteriaMet, FailureTarget, or a terminal condition too early */
         const char *failed_reason, *failed_message; /* of the Failed condition */

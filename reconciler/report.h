@@ -2,7 +2,7 @@
 /* Tells the world about transitions: events and the outcome hook of the metrics.
  *
  * Only after the status write that makes the transition, so an event may be lost in a crash but is
- * never doubled: its name is a hash of what happened, and 409 is success (contract section 7). Goes
+ * never doubled: its name is a hash of what happened, and 409 is success. Goes
  * to the pass's hooks, which do not block and cannot fail.
  */
 #pragma once

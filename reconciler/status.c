@@ -77,7 +77,7 @@ void status_adopt(struct arena *a, struct dbupgrade_status *status, const struct
         status->last_handled_retry = plan_retry_value(object);
 }
 
-/* One row of contract section 6. */
+/* What a situation looks like; docs/api.md, Conditions, for users. */
 struct situation_row {
         const char *reason; /* status.reason unless the facts name one */
         const char *ready_reason;

@@ -52,7 +52,7 @@ void status_record(struct arena *a, struct dbupgrade_status *status,
 void status_adopt(struct arena *a, struct dbupgrade_status *status, const struct dbupgrade *object,
                   const char *run_key, int64_t now_s);
 
-/* Conditions, reason, message and observedGeneration by the table of contract section 6. Conditions
+/* Conditions, reason, message and observedGeneration as docs/api.md says. Conditions
  * of other types are kept; lastTransitionTime moves only with the condition's status. */
 void status_describe(struct arena *a, struct dbupgrade_status *status,
                      const struct dbupgrade *object, const struct status_facts *facts);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ledger.pml - the run ledger of DBUpgrade. See README.md.
-   Variants (-D): LIT = the contract as written; default = with all fixes F1..F6.
+   Variants (-D): LIT = the protocol without any of the rules; default = with all fixes F1..F6.
      NO_F1..NO_F6 : the fixed protocol without that one fix (ablation).
    Environment (-D): USPEC=n spec changes, URETRY=n, UJOBDEL=n, UOBJ=n (delete+recreate), NFAIL=n,
      STALEJC (job controller may create a pod for a Job already deleted), LIVE (liveness: bounded
@@ -138,7 +138,7 @@ top:
      :: else fi }
   if
 #if defined(NO_F2) 
-  :: atomic { /* orphan clean-up in any pass, from the cache (contract, step 3) */
+  :: atomic { /* orphan clean-up in any pass, from the cache (without a list) */
      i = 0; do :: i < NJ-1 -> i++ :: break od;
      if :: jmax[i] >= 1 && jph[i] == 1 && !jdel[i] && ORPHAN(i, r) -> gone(i) :: else fi; goto top }
 #elif !defined(LIVE)
