@@ -52,6 +52,15 @@ void report_started(struct pass *p) {
                 });
 }
 
+void report_forbidden(struct pass *p) {
+        log_warning("the status cannot be written", LOG_STR("error", p->message));
+        post(p, &(struct event){ .warning = true,
+                                 .reason = "Forbidden",
+                                 .action = "StatusWrite",
+                                 .note = p->message,
+                                 .key = "status" });
+}
+
 /* The ledger has a final outcome that it had not before. */
 static void report_outcome(struct pass *p) {
         const struct dbupgrade_run *run = &p->object->status.last_run;

@@ -24,5 +24,9 @@ struct report_before report_before(const struct dbupgrade *object);
 /* r is what act_write_status returned; on 0 the events of the transition are posted. Return: r. */
 int report_after_write(struct pass *p, const struct report_before *before, int r);
 
+/* The status cannot be written for want of a right, so the status cannot say so: pass.message does.
+ */
+void report_forbidden(struct pass *p);
+
 /* The Job was unsuspended. */
 void report_started(struct pass *p);

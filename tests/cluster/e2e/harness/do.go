@@ -82,14 +82,21 @@ func (c *Cluster) Namespace(t testing.TB) string {
 // takes longer than timeout.
 func Eventually(t testing.TB, timeout time.Duration, what string, check func() error) {
 	t.Helper()
+	if err := eventually(timeout, check); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// eventually is Eventually without a test.
+func eventually(timeout time.Duration, check func() error) error {
 	deadline := time.Now().Add(timeout)
 	for {
 		err := check()
 		if err == nil {
-			return
+			return nil
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v: %v", what, timeout, err)
+			return fmt.Errorf("not within %v: %w", timeout, err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

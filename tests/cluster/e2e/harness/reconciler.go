@@ -5,7 +5,9 @@ package harness
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,7 +25,22 @@ func (c *Cluster) InstallRights() error {
 			return err
 		}
 	}
-	return nil
+	return eventually(time.Minute, func() error { return c.can(SystemNamespace, "dbupgrade-reconciler", "list", "jobs") })
+}
+
+// can asks the API server whether a service account may do this now, in its namespace: it learns of
+// roles by a watch, so later than they are written. resource may name a subresource.
+func (c *Cluster) can(namespace, account, verb, resource string) error {
+	resource, sub, _ := strings.Cut(resource, "/")
+	_, err := c.TryKubectl("auth", "can-i", verb, resource, "--subresource="+sub, "-n", namespace,
+		"--as=system:serviceaccount:"+namespace+":"+account)
+	return err
+}
+
+// AwaitRight waits until a service account may do this in its namespace.
+func (c *Cluster) AwaitRight(t testing.TB, namespace, account, verb, resource string) {
+	t.Helper()
+	Eventually(t, time.Minute, verb+" "+resource, func() error { return c.can(namespace, account, verb, resource) })
 }
 
 // ReconcilerKubeconfig is AccountKubeconfig of the shipped service account.

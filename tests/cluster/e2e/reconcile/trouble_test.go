@@ -194,6 +194,29 @@ func TestARightIsMissing(t *testing.T) {
 	}
 }
 
+// Nothing runs that could not be recorded. The status cannot say why; an event does.
+func TestTheStatusCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.db()
+	kubeconfig, grant := w.poorAccount("patch", "dbupgrades/status")
+	harness.StartReconciler(t, kubeconfig, "--namespace="+w.ns)
+	w.create("shop", specOf("ok-1"))
+	harness.Eventually(t, patience, "an event says why", func() error {
+		for _, e := range w.events("shop") {
+			if e.Reason == "Forbidden" && e.Type == "Warning" && strings.Contains(e.Note, `cannot patch resource "dbupgrades/status"`) {
+				return nil
+			}
+		}
+		return fmt.Errorf("events: %v", reasons(w.events("shop")))
+	})
+	w.wantJobs(1, 0)
+	grant()
+	// Looked at again only every 5 minutes, or when something changes.
+	w.patch("shop", map[string]any{"metadata": map[string]any{"labels": map[string]any{"touched": "yes"}}})
+	w.await("shop", done)
+}
+
 // poorAccount makes a service account with the shipped role less one right, for this namespace, and
 // a function that grants it.
 func (w *world) poorAccount(verb, resource string) (kubeconfig string, grant func()) {
@@ -225,6 +248,7 @@ func (w *world) poorAccount(verb, resource string) (kubeconfig string, grant fun
 		if _, err := rbac.Roles(w.ns).Update(w.Context(), poor, metav1.UpdateOptions{}); err != nil {
 			w.Fatal(err)
 		}
+		cluster.AwaitRight(w, w.ns, "default", verb, resource)
 	}
 }
 
