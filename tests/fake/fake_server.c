@@ -26,7 +26,7 @@ struct fake_server {
         int listener;
         int stop[2]; /* a pipe */
         pthread_t thread;
-        atomic_uint connections;
+        atomic_uint connections, closed;
 };
 
 struct fake_conn {
@@ -112,6 +112,7 @@ static void serve_connection(struct fake_server *server, int fd) {
         SSL_free(conn.tls);
         if (conn.fd >= 0)
                 (void)close(conn.fd);
+        atomic_fetch_add(&server->closed, 1);
 }
 
 static void *server_main(void *arg) {
@@ -178,6 +179,11 @@ const char *fake_server_ca(const struct fake_server *server) {
 
 unsigned fake_server_connections(const struct fake_server *server) {
         return atomic_load(&server->connections);
+}
+
+void fake_server_await_closed(const struct fake_server *server, unsigned count) {
+        while (atomic_load(&server->closed) < count)
+                (void)usleep(1000);
 }
 
 static bool read_byte(struct fake_conn *conn, char *ret_byte) {

@@ -30,6 +30,8 @@ const char *fake_server_url(const struct fake_server *server);
 const char *fake_server_ca(const struct fake_server *server);
 /* Connections accepted so far; from any thread. */
 unsigned fake_server_connections(const struct fake_server *server);
+/* Waits until so many of them have been closed on this side. */
+void fake_server_await_closed(const struct fake_server *server, unsigned count);
 
 /* One request as it came, NUL-terminated. */
 struct fake_request {

@@ -714,7 +714,7 @@ START_TEST(silence_ends_at_the_deadline) {
         struct client c;
         char byte;
 
-        opts.header_ms = opts.request_ms = opts.idle_ms = 100;
+        opts.header_ms = opts.request_ms = opts.idle_ms = 2000;
         prepare();
         start(&opts);
         if (beginnings[_i]) {

@@ -5,14 +5,18 @@ package harness
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -40,10 +44,11 @@ type Kubelet struct {
 	// HoldDeleted keeps running containers of deleted Pods alive until Finish.
 	HoldDeleted bool
 
-	t      testing.TB
-	client kubernetes.Interface
-	ctx    context.Context
-	work   sync.WaitGroup
+	t        testing.TB
+	client   kubernetes.Interface
+	upgrades dynamic.ResourceInterface
+	ctx      context.Context
+	work     sync.WaitGroup
 
 	mu     sync.Mutex
 	seen   map[string]bool       // UIDs of Pods that are looked after
@@ -56,7 +61,7 @@ type Kubelet struct {
 func (c *Cluster) NewKubelet(t testing.TB, namespace string) *Kubelet {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	k := &Kubelet{t: t, client: c.Client, ctx: ctx, seen: map[string]bool{}, active: map[string]int{},
+	k := &Kubelet{t: t, client: c.Client, upgrades: c.Dynamic.Resource(DBUpgrades).Namespace(namespace), ctx: ctx, seen: map[string]bool{}, active: map[string]int{},
 		finish: map[string]chan int32{}}
 	factory := informers.NewSharedInformerFactoryWithOptions(c.Client, 0, informers.WithNamespace(namespace))
 	pods := factory.Core().V1().Pods().Informer()
@@ -150,7 +155,7 @@ func (k *Kubelet) run(pod *corev1.Pod) {
 // container waits for the end of the container: its own, or the Pod's deletion.
 func (k *Kubelet) container(pod *corev1.Pod, finish chan int32) (code int32, deleted bool) {
 	if strings.HasPrefix(tag(pod), "ok") || strings.HasPrefix(tag(pod), "fail") {
-		k.pause(quickRun)
+		k.awaitSeen(pod)
 	}
 	switch {
 	case strings.HasPrefix(tag(pod), "ok"):
@@ -170,14 +175,28 @@ func (k *Kubelet) container(pod *corev1.Pod, finish chan int32) (code int32, del
 	return 137, true
 }
 
-// quickRun is how long a container runs that ends by itself: no real one is over before anybody could
-// see that it runs.
-const quickRun = 500 * time.Millisecond
+// unseen is how long a container runs at most that ends by itself.
+const unseen = 10 * time.Second
 
-func (k *Kubelet) pause(d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-k.ctx.Done():
+// awaitSeen waits until a status says that the Pod's Job is running: no real migration is over before
+// anybody could see that it runs, but nobody looks while the operator is killed or cut off.
+func (k *Kubelet) awaitSeen(pod *corev1.Pod) {
+	words := pod.Labels[batchv1.JobNameLabel] + " is running"
+	end := time.After(unseen)
+	for {
+		list, err := k.upgrades.List(k.ctx, metav1.ListOptions{})
+		if err == nil && slices.ContainsFunc(list.Items, func(o unstructured.Unstructured) bool {
+			return strings.HasSuffix(Text(&o, "status", "message"), words)
+		}) {
+			return
+		}
+		select {
+		case <-end:
+			return
+		case <-k.ctx.Done():
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 }
 

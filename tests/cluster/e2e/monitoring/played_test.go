@@ -3,24 +3,38 @@
 package monitoring
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"dbupgrade/tests/cluster/e2e/harness"
 )
 
+var reviewed = regexp.MustCompile(`(?m)^dbupgrade_webhook_reviews_total{.*allowed="true"} [1-9]`)
+
 // TestPlayed plays migrations that succeed, fail, run and wait, and looks at what Prometheus sees.
 func TestPlayed(t *testing.T) {
 	w := newWorld(t)
-	w.callWebhook(freeAddress(t)) // nobody is there
-	if err := w.try(upgrade("refused", "ok-0", "db"), metav1.CreateOptions{}); err == nil {
-		t.Fatal("created without a webhook")
-	}
 	w.callWebhook(w.webhook.Addr)
+	dry := func() error {
+		return w.try(upgrade("dry", "ok-0", "db"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	}
+	harness.Eventually(t, time.Minute, "the API server calls the webhook", func() error {
+		err := dry()
+		if text := scrape(t, "webhook", w.webhook.Meters).text; !strings.Contains(text, `dbupgrade_webhook_reviews_total{`) {
+			t.Fatalf("no such series:\n%s", text)
+		} else if !reviewed.MatchString(text) {
+			return fmt.Errorf("not called: %v", err)
+		}
+		return err
+	})
 	w.secret("db")
 	if err := w.try(upgrade("Wrong", "", ""), metav1.CreateOptions{}); err == nil {
 		t.Fatal("created in spite of what is wrong with it")
@@ -39,6 +53,13 @@ func TestPlayed(t *testing.T) {
 		w.create(upgrade(object.name, object.tag, object.secret, object.edit...))
 		w.await(object.name, object.reason)
 	}
+	w.callWebhook(fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))) // nobody is there
+	harness.Eventually(t, time.Minute, "one is refused without a webhook", func() error {
+		if dry() == nil {
+			return errors.New("it was not")
+		}
+		return nil
+	})
 	t.Run("a failed migration and one that cannot start raise their alerts", func(t *testing.T) { alerts(t, w) })
 	outputs := []output{scrape(t, "webhook", w.webhook.Meters)}
 	for _, r := range w.reconcilers {
@@ -60,10 +81,14 @@ func TestPlayed(t *testing.T) {
 	})
 	t.Run("every panel has an answer", func(t *testing.T) {
 		for _, q := range queries(t) {
-			found, err := w.query(q.expr)
-			if err != nil || len(found) == 0 && q.place[:5] == "panel" {
-				t.Errorf("%s: %d series, %v: %s", q.place, len(found), err, q.expr)
-			}
+			// A scrape that is late leaves a gap.
+			harness.Eventually(t, time.Minute, q.place, func() error {
+				found, err := w.query(q.expr)
+				if err == nil && len(found) == 0 && q.place[:5] == "panel" {
+					err = fmt.Errorf("no series: %s", q.expr)
+				}
+				return err
+			})
 		}
 	})
 	t.Run("no alert has trouble with what it finds", func(t *testing.T) { health(t, w) })

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -53,22 +52,12 @@ func newWorld(t *testing.T) *world {
 	w.webhook = harness.StartWebhook(t)
 	w.webhook.CA.Write(t, w.webhook.Dir, 80*24*time.Hour) // not one that an alert is for
 	for _, name := range []string{"dbupgrade-reconciler-1", "dbupgrade-reconciler-2"} {
-		r := &reconciler{name: name, address: freeAddress(t)}
+		r := &reconciler{name: name, address: fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))}
 		w.reconcilers = append(w.reconcilers, r)
 		w.start(r)
 	}
 	w.startPrometheus()
 	return w
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 func (w *world) start(r *reconciler) {
@@ -92,7 +81,7 @@ func (w *world) startPrometheus() {
 		targets = append(targets, pod(r.name, r.address))
 	}
 	c := cluster.Config
-	api := map[string]any{"job_name": "apiserver", "scheme": "https",
+	api := map[string]any{"job_name": "apiserver", "scheme": "https", "scrape_interval": "5s",
 		"tls_config":     map[string]any{"ca_file": c.CAFile, "cert_file": c.CertFile, "key_file": c.KeyFile},
 		"static_configs": []any{map[string]any{"targets": []string{mustParse(w, c.Host).Host}}},
 		"metric_relabel_configs": []any{map[string]any{"source_labels": []string{"__name__"},
@@ -106,7 +95,7 @@ func (w *world) startPrometheus() {
 		w.Fatal(err)
 	}
 	harness.WriteFile(w, filepath.Join(dir, "prometheus.yaml"), config)
-	address := freeAddress(w)
+	address := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(w))
 	w.prometheus = "http://" + address
 	harness.StartProcess(w, "/usr/bin/prometheus", "--config.file="+filepath.Join(dir, "prometheus.yaml"),
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address, "--log.level=warn")

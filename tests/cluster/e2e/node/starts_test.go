@@ -50,11 +50,11 @@ func imageTypo(w *world) {
 // Whoever comes only after the deadline reads what it was about.
 func imageTypoUntilDeadline(w *world) {
 	w.secret()
-	w.apply("v1-typo", "activeDeadlineSeconds: 5")
+	w.apply("v1-typo", "activeDeadlineSeconds: 20")
 	w.wait("Degraded")
-	w.await(failed, "exceeded its deadline of 5 s; until then: ", "ImagePull", "localhost/migrations:v1-typo")
+	w.await(failed, "exceeded its deadline of 20 s; until then: ", "ImagePull", "localhost/migrations:v1-typo")
 	w.wantEvents("Normal MigrationStarted JobCreated: Created migration Job "+w.jobName(),
-		"Warning MigrationFailed JobFailed: Migration failed: DeadlineExceeded: exceeded its deadline of 5 s; until then: …")
+		"Warning MigrationFailed JobFailed: Migration failed: DeadlineExceeded: exceeded its deadline of 20 s; until then: …")
 	for _, e := range w.events() {
 		if strings.Contains(e, "MigrationInProgress") {
 			w.Error(e)

@@ -85,6 +85,17 @@ func (w *world) kubectl(args ...string) string {
 	return node.Kubectl(w, append([]string{"-n", w.ns}, args...)...)
 }
 
+// creation is the time at which an object was created.
+func (w *world) creation(object string) time.Time {
+	w.Helper()
+	text := w.kubectl("get", object, "-o", "jsonpath={.metadata.creationTimestamp}")
+	when, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return when
+}
+
 // applyYAML applies a manifest. The error is what a user reads on stderr.
 func (w *world) applyYAML(manifest string) error {
 	_, err := node.KubectlInput(manifest, "-n", w.ns, "apply", "-f", "-")

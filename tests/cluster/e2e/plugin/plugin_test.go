@@ -38,7 +38,7 @@ func TestAStory(t *testing.T) {
 	w.apply(object("shop", "hang-1"))
 	w.eventually(ok, list("shop  waiting", `connection secret "shop-db" not found`), "list")
 	w.want(w.dbu("wait", "shop", "--timeout=0"), timeout, "shop: waiting: ")
-	w.want(w.dbu("wait", "shop", "--timeout=2s"), timeout, "Time is up")
+	w.eventually(timeout, list("Time is up"), "wait", "shop", "--timeout=2s")
 	w.want(w.dbu("logs", "shop"), notFound, "shop has not run yet: ", `secret "shop-db"`)
 	w.want(w.dbu("retry", "shop"), refused, "there is nothing to retry", "a run starts by itself")
 	w.want(w.dbu("status", "shop"), ok, "created by kubectl", "SecretNotFound: ", "none: no run has succeeded yet",

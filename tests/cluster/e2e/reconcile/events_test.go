@@ -117,7 +117,10 @@ func TestARepeatedStateIsASeries(t *testing.T) {
 		suspend(false)
 		w.await("shop", secretMiss)
 		events := w.events("shop")
-		if len(events) != 1 {
+		if len(events) == 0 {
+			return fmt.Errorf("no event yet")
+		}
+		if len(events) > 1 {
 			t.Fatalf("events: %v", reasons(events))
 		}
 		last = events[0]

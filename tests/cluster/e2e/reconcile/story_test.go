@@ -3,6 +3,7 @@
 package reconcile
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -39,15 +40,23 @@ func TestAMigrationSucceeds(t *testing.T) {
 	}
 	t.Run("with few requests", func(t *testing.T) {
 		var used []string
+		want := requestsOfOneMigration
 		for _, e := range proxy.Exchanges() {
+			// A slow Job controller costs some more: it writes between the LIST and the PATCH that starts
+			// the Job, or makes no Pod for so long that its events are asked for.
+			if e.Status == http.StatusConflict {
+				want += 3
+			} else if e.Method == http.MethodGet && strings.Contains(e.URL, "/events?") {
+				want++
+			}
 			// The first lists come with the watch, or in pages where the API server cannot do that.
 			if !strings.Contains(e.URL, "watch=") && !strings.Contains(e.URL, "resourceVersion=0") && !strings.Contains(e.URL, "limit=500") {
 				used = append(used, e.String())
 			}
 		}
 		t.Logf("%d requests:\n%s", len(used), strings.Join(used, "\n"))
-		if len(used) > requestsOfOneMigration {
-			t.Errorf("want %d at most", requestsOfOneMigration)
+		if len(used) > want {
+			t.Errorf("want %d at most", want)
 		}
 	})
 	t.Run("and costs none afterwards", func(t *testing.T) {

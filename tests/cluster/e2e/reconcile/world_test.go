@@ -364,7 +364,7 @@ func (w *world) delete(name string, policy metav1.DeletionPropagation) {
 // wantEvents waits for exactly these events about an object, each "Type Reason: how often".
 func (w *world) wantEvents(name string, want map[string]int) {
 	w.Helper()
-	harness.Eventually(w, 10*time.Second, "events", func() error {
+	harness.Eventually(w, patience, "events", func() error {
 		list, err := cluster.Client.EventsV1().Events(w.ns).List(w.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err
