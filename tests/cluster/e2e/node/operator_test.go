@@ -32,15 +32,14 @@ func restarts(t *testing.T) {
 		}
 	})
 	parallel(t, []test{
-		{"the reconciler's Pod is deleted", func(w *world) {
+		// One after the other: whoever waits for a state must not miss it by the blow of a test beside.
+		{"the reconciler's Pod is deleted, and the next one is killed", func(w *world) {
 			w.survives(func() {
 				node.Kubectl(w, "delete", "pods", "-n", harness.SystemNamespace, "-l", "app.kubernetes.io/component=reconciler", "--wait=false")
 			})
-		}},
-		{"the reconciler is killed", func(w *world) {
-			w.survives(func() {
+			newWorld(w.T).survives(func() {
 				for _, pid := range node.Pids(w, "dbupgrade-reconciler") {
-					// It may have been replaced by the test beside.
+					// It may end by itself meanwhile: the one whose Pod was deleted.
 					if _, err := node.Exec("kill", "-9", pid); err != nil {
 						w.Log(err)
 					}
