@@ -4,13 +4,17 @@ package install
 
 import (
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"dbupgrade/tests/cluster/e2e/harness"
@@ -49,7 +53,7 @@ reconciler: &process
   podAnnotations: {note: "yes"}
 webhook: *process
 priorityClass: {create: true, name: mine, value: 5}
-networkPolicy: {enabled: true, apiServerPorts: [16443], webhookFrom: [{ipBlock: {cidr: 10.0.0.0/8}}], metricsFrom: [{namespaceSelector: {}}]}
+networkPolicy: {enabled: true, apiServerPorts: [16443], webhookFrom: [{ipBlock: {cidr: 10.0.0.0/8}}], metricsFrom: [{namespaceSelector: {}}], healthFrom: [{ipBlock: {cidr: 10.1.0.0/16}}]}
 monitoring: {enabled: true, labels: {release: prometheus}, dashboard: true}
 global: {anything: of a parent chart}
 `
@@ -170,7 +174,7 @@ func TestEachValueCounts(t *testing.T) {
 		"certificates.caBundle": {"mode": "secret"}, "certificates.issuerRef": certManager,
 		"certificates.duration": certManager, "certificates.renewBefore": certManager,
 		"networkPolicy.apiServerPorts": enabled, "networkPolicy.webhookFrom": enabled, "networkPolicy.metricsFrom": enabled,
-		"monitoring.labels": enabled, "monitoring.dashboard": enabled,
+		"networkPolicy.healthFrom": enabled, "monitoring.labels": enabled, "monitoring.dashboard": enabled,
 	}
 	for _, path := range leaves(defaults) {
 		group, name, nested := strings.Cut(path, ".")
@@ -265,6 +269,86 @@ func TestChartAndManifestsAgree(t *testing.T) {
 			t.Errorf("there are %d", n)
 		}
 	})
+}
+
+// TestNetworkPolicies: everybody may ask the webhook, one namespace may read the metrics, which the
+// patch that the component's comment has changes, and nobody else is let in.
+func TestNetworkPolicies(t *testing.T) {
+	component := harness.Root("manifests", "components", "network-policy")
+	text, err := os.ReadFile(filepath.Join(component, "kustomization.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var patch []string
+	for _, line := range regexp.MustCompile(`(?m)^#   (.*)$`).FindAllStringSubmatch(string(text), -1) {
+		patch = append(patch, line[1])
+	}
+	closed := "components: [" + component + "]"
+	for namespace, layers := range map[string][]string{
+		"monitoring": {closed}, "observability": {closed, strings.Join(patch, "\n")}} {
+		t.Run(namespace, func(t *testing.T) {
+			got := map[string][]string{}
+			for _, o := range objects(t, layered(t, layers...)) {
+				if o.GetKind() == "NetworkPolicy" {
+					got[o.GetName()] = ingress(t, o)
+				}
+			}
+			metrics := "metrics from " + namespace
+			if !slices.Equal(got["dbupgrade-webhook"], []string{metrics, "webhook from everybody"}) ||
+				!slices.Equal(got["dbupgrade-reconciler"], []string{metrics}) || len(got) != 2 {
+				t.Error(got)
+			}
+		})
+	}
+}
+
+// ingress tells the rules of a policy: "PORT from NAMESPACE".
+func ingress(t *testing.T, policy *unstructured.Unstructured) (rules []string) {
+	t.Helper()
+	var spec networkingv1.NetworkPolicySpec
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(policy.Object["spec"].(map[string]any), &spec); err != nil {
+		t.Fatal(err)
+	}
+	for _, rule := range spec.Ingress {
+		from := "everybody"
+		for _, peer := range rule.From {
+			from = peer.NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"]
+		}
+		for _, port := range rule.Ports {
+			rules = append(rules, port.Port.String()+" from "+from)
+		}
+	}
+	return rules
+}
+
+// layered renders the base below kustomizations that stand one upon another; physical paths, since
+// kustomize follows links before it goes up.
+func layered(t *testing.T, layers ...string) string {
+	t.Helper()
+	below, err := filepath.EvalSymlinks(harness.Root("manifests", "base"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, layer := range layers {
+		dir, err := filepath.EvalSymlinks(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		relative, err := filepath.Rel(dir, below)
+		if err != nil {
+			t.Fatal(err)
+		}
+		up, err := filepath.Rel(dir, "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(layer, "[/", "["+up+"/") + "\nresources: [" + relative + "]\n"
+		if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		below = dir
+	}
+	return kustomize(t, below)
 }
 
 func byKey(t *testing.T, text string) map[string]string {
