@@ -3,6 +3,7 @@
 package install
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -269,6 +270,32 @@ func TestChartAndManifestsAgree(t *testing.T) {
 			t.Errorf("there are %d", n)
 		}
 	})
+}
+
+// TestCertificateNames: cert-manager is asked for the names that a self-managed certificate has
+// (certs/keeper.c), in whichever namespace.
+func TestCertificateNames(t *testing.T) {
+	source, err := os.ReadFile(harness.Root("certs", "keeper.c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const service, namespace = "dbupgrade-webhook-service", "databases"
+	var want []string
+	for _, format := range regexp.MustCompile(`&k->names\[\d\], "([^"]+)"`).FindAllStringSubmatch(string(source), -1) {
+		parts := []any{service, namespace, "cluster.local"}
+		want = append(want, fmt.Sprintf(format[1], parts[:strings.Count(format[1], "%s")]...))
+	}
+	component := harness.Root("manifests", "components", "cert-manager")
+	for _, o := range objects(t, layered(t, "namespace: "+namespace, "components: ["+component+"]")) {
+		if o.GetKind() == "Certificate" && o.GetName() == "dbupgrade-webhook" {
+			got, _, err := unstructured.NestedStringSlice(o.Object, "spec", "dnsNames")
+			if err != nil || len(got) != 4 || !slices.Equal(got, want) {
+				t.Errorf("want %q, got %q, %v", want, got, err)
+			}
+			return
+		}
+	}
+	t.Error("there is no Certificate")
 }
 
 // TestNetworkPolicies: everybody may ask the webhook, one namespace may read the metrics, which the
