@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package apiref writes the reference of the fields of a DBUpgrade (docs/api.md) from the CRD, with
-// the values of docs/api-examples.yaml as examples.
+// the values of docs/api-examples.yaml as examples, and that of the programs' flags (docs/flags.md)
+// from what they print.
 package apiref
 
 import (

@@ -4,6 +4,7 @@ package apiref
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,6 +23,30 @@ func TestFields(t *testing.T) {
 		}
 		harness.Document(t, harness.Root("docs", "api.md"), "fields of "+member, fields)
 	}
+}
+
+// TestFlags keeps docs/flags.md the same as what --help prints.
+func TestFlags(t *testing.T) {
+	for program, variable := range map[string]string{
+		"dbupgrade-reconciler": "DBUPGRADE_RECONCILER", "dbupgrade-webhook": "DBUPGRADE_WEBHOOK"} {
+		help, err := exec.Command(harness.Binary(t, variable), "--help").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		flags, err := Flags(string(help))
+		if err != nil {
+			t.Fatal(err)
+		}
+		harness.Document(t, harness.Root("docs", "flags.md"), "flags of "+program, flags)
+	}
+	t.Run("what is not understood is no table", func(t *testing.T) {
+		for _, help := range []string{"", "x [flags]\n\nA:\n  --a\n", "x [flags]\n\nA:\n  --a\n  --b\n        B.\n",
+			"x [flags]\n\nA:\n  --a\n        A.\n        More.\n"} {
+			if table, err := Flags(help); err == nil {
+				t.Errorf("%q: %q", help, table)
+			}
+		}
+	})
 }
 
 // source is the text of C files.
