@@ -5,6 +5,7 @@ package leader
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -36,6 +37,12 @@ func TestMain(m *testing.M) {
 const (
 	lease    = "dbupgrade-controller-manager.subbug.learning"
 	patience = 60 * time.Second
+
+	// A candidate looks at least once a second, and begins when it has seen no change for the 15 s of
+	// a lease: 16 s after a renewal, that is, after the last thing that a leader has done in time.
+	takeover = 16 * time.Second
+	// What a busy machine may add to it: to the requests, and to the tests' own looks.
+	slack = 4 * time.Second
 )
 
 // rig is a namespace of migrations. The tests share the one Lease that the roles allow, so they run
@@ -74,6 +81,28 @@ func (r *rig) start(proxy *harness.Proxy, name string, args ...string) *harness.
 	}
 	return harness.StartReconciler(r, cluster.ReconcilerKubeconfig(r, server, ca), append([]string{"--namespace=" + r.ns,
 		"--leader-elect", "--operator-namespace=" + harness.SystemNamespace, "--pod-name=" + name}, args...)...)
+}
+
+// startSecond starts another one beside a leader, and waits until it has seen the Lease: it counts its
+// 15 s from then. A leader does not read it.
+func (r *rig) startSecond(name string) {
+	r.Helper()
+	reads := func() (n int) {
+		for _, q := range harness.Audit(r) {
+			if q.Verb == "get" && q.Resource == "leases" {
+				n++
+			}
+		}
+		return n
+	}
+	before := reads()
+	r.start(nil, name)
+	harness.Eventually(r, patience, name+" has seen the Lease", func() error {
+		if reads() == before {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 }
 
 // status is what leader_election_master_status says of the process whose metrics are on a port.
@@ -117,6 +146,17 @@ func (r *rig) awaitHolder(name string) time.Duration {
 		return nil
 	})
 	return time.Since(begin)
+}
+
+// awaitTakeover is awaitHolder for a leader that has just fallen silent.
+func (r *rig) awaitTakeover(name string) time.Duration {
+	r.Helper()
+	taken := r.awaitHolder(name)
+	r.Logf("taken over in %v", taken)
+	if taken > takeover+slack {
+		r.Errorf("nobody led for %v, want %v at most, and %v for a busy machine", taken, takeover, slack)
+	}
+	return taken
 }
 
 // migrates makes an object and waits until it is Ready.
@@ -216,10 +256,10 @@ func TestTheLeaderIsKilled(t *testing.T) {
 	r := newRig(t)
 	a := r.start(nil, "a")
 	r.awaitHolder("a_")
-	r.start(nil, "b")
+	r.startSecond("b")
 	r.migrates("one")
 	a.Kill()
-	t.Logf("taken over in %v", r.awaitHolder("b_"))
+	r.awaitTakeover("b_")
 	r.migrates("two")
 	r.oneJobEach()
 }
@@ -233,10 +273,10 @@ func TestTheLeaderSleeps(t *testing.T) {
 	proxy := cluster.NewProxy(t)
 	a := r.start(proxy, "a", "--cert-mode=self-managed")
 	r.awaitHolder("a_")
-	r.start(nil, "b")
+	r.startSecond("b")
 	a.Signal(t, syscall.SIGSTOP)
 	before := len(proxy.Exchanges())
-	t.Logf("taken over in %v", r.awaitHolder("b_"))
+	r.awaitTakeover("b_")
 	cluster.Kubectl(t, "delete", "--ignore-not-found", "-f", webhooks) // for the objects of this test; b keeps no certificates
 	r.migrates("one")
 	r.hangs("hanging")
@@ -275,7 +315,7 @@ func TestTheLeaderIsCutOff(t *testing.T) {
 	}
 	a := r.start(proxy, "a")
 	r.awaitHolder("a_")
-	r.start(nil, "b")
+	r.startSecond("b")
 	cut.Store(true)
 	began := time.Now()
 	ended := make(chan time.Duration, 1)
@@ -285,7 +325,7 @@ func TestTheLeaderIsCutOff(t *testing.T) {
 		}
 		ended <- time.Since(began)
 	}()
-	taken := r.awaitHolder("b_")
+	taken := r.awaitTakeover("b_")
 	select {
 	case at := <-ended:
 		t.Logf("the old leader ended after %v, the new one began after %v", at, taken)
