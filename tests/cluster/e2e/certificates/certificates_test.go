@@ -6,7 +6,6 @@ package certificates
 
 import (
 	"bytes"
-	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -19,16 +18,18 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"dbupgrade/tests/cluster/e2e/harness"
 )
 
 var cluster *harness.Cluster
 
-func TestMain(m *testing.M) { os.Exit(harness.Run(m, &cluster, (*harness.Cluster).InstallRights)) }
+func TestMain(m *testing.M) {
+	os.Exit(harness.RunAudited(m, &cluster, (*harness.Cluster).InstallRights))
+}
 
 const (
 	caSecret      = "dbupgrade-webhook-ca"
@@ -58,7 +59,12 @@ func fresh(t *testing.T) {
 
 func start(t *testing.T, args ...string) *harness.Process {
 	t.Helper()
-	return harness.StartReconciler(t, cluster.ReconcilerKubeconfig(t, "", nil), append([]string{
+	return startAs(t, cluster.ReconcilerKubeconfig(t, "", nil), args...)
+}
+
+func startAs(t *testing.T, kubeconfig string, args ...string) *harness.Process {
+	t.Helper()
+	return harness.StartReconciler(t, kubeconfig, append([]string{
 		"--cert-mode=self-managed", "--operator-namespace=" + harness.SystemNamespace}, args...)...)
 }
 
@@ -221,27 +227,44 @@ func TestSomebodyElseKeepsThem(t *testing.T) {
 	}
 }
 
+const poor = "poor"
+
+// poorAccount makes an account with the shipped rights. The function that it returns changes what it
+// may do with the two Secrets: whatever is refused to the shipped account would fail the package.
+func poorAccount(t *testing.T) (verbs func(...string)) {
+	t.Helper()
+	account := "--serviceaccount=" + harness.SystemNamespace + ":" + poor
+	cluster.Kubectl(t, "create", "serviceaccount", poor, "-n", harness.SystemNamespace)
+	for _, role := range []string{"dbupgrade-reconciler", "dbupgrade-certificates"} {
+		cluster.Kubectl(t, "create", "clusterrolebinding", poor+"-"+role, "--clusterrole="+role, account)
+	}
+	roles := cluster.Client.RbacV1().Roles(harness.SystemNamespace)
+	shipped, err := roles.Get(t.Context(), "dbupgrade-certificates", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: poor}, Rules: shipped.Rules}
+	if _, err := roles.Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Kubectl(t, "create", "rolebinding", poor, "-n", harness.SystemNamespace, "--role="+poor, account)
+	return func(list ...string) {
+		t.Helper()
+		role.Rules[1].Verbs = list
+		if _, err := roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A certificate that cannot be renewed is told by an event and a metric, and renewed as soon as that
 // is possible.
 func TestAnExpiringCertificateIsTold(t *testing.T) {
 	fresh(t)
-	role, err := cluster.Client.RbacV1().Roles(harness.SystemNamespace).Get(t.Context(), "dbupgrade-certificates", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	verbs := func(list string) {
-		t.Helper()
-		// Also after the test: its context has ended then.
-		_, err := cluster.Client.RbacV1().Roles(harness.SystemNamespace).Patch(context.Background(), role.Name, types.JSONPatchType,
-			[]byte(`[{"op": "replace", "path": "/rules/1/verbs", "value": `+list+`}]`), metav1.PatchOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	verbs(`["get"]`)
-	t.Cleanup(func() { verbs(`["get", "update"]`) })
+	verbs := poorAccount(t)
+	verbs("get")
 	port := harness.FreePort(t)
-	start(t, "--cert-propagation=5s", "--cert-lifetime=30s", fmt.Sprintf("--metrics-bind-address=127.0.0.1:%d", port))
+	startAs(t, cluster.AccountKubeconfig(t, harness.SystemNamespace, poor, "", nil), "--cert-propagation=5s", "--cert-lifetime=30s", fmt.Sprintf("--metrics-bind-address=127.0.0.1:%d", port))
 	awaitKept(t, patience)
 	first := certificate(t, secret(t, servingSecret).Data["tls.crt"])
 	expiry, err := harness.Metric(port, "dbupgrade_webhook_cert_expiry_timestamp_seconds")
@@ -260,7 +283,7 @@ func TestAnExpiringCertificateIsTold(t *testing.T) {
 		}
 		return fmt.Errorf("%d events", len(events.Items))
 	})
-	verbs(`["get", "update"]`)
+	verbs("get", "update")
 	harness.Eventually(t, patience, "it is renewed", func() error {
 		if certificate(t, secret(t, servingSecret).Data["tls.crt"]).Equal(first) {
 			return errors.New("still the first")

@@ -27,7 +27,9 @@ import (
 
 var cluster *harness.Cluster
 
-func TestMain(m *testing.M) { os.Exit(harness.Run(m, &cluster, (*harness.Cluster).InstallRights)) }
+func TestMain(m *testing.M) {
+	os.Exit(harness.RunAudited(m, &cluster, (*harness.Cluster).InstallRights))
+}
 
 const patience = 60 * time.Second
 
@@ -50,8 +52,13 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) start() {
 	w.Helper()
+	w.startAs(cluster.ReconcilerKubeconfig(w, w.proxy.URL, w.proxy.CA))
+}
+
+func (w *world) startAs(kubeconfig string) {
+	w.Helper()
 	w.metrics = harness.FreePort(w)
-	w.process = harness.StartReconciler(w, cluster.ReconcilerKubeconfig(w, w.proxy.URL, w.proxy.CA), "--namespace="+w.ns,
+	w.process = harness.StartReconciler(w, kubeconfig, "--namespace="+w.ns,
 		fmt.Sprintf("--metrics-bind-address=127.0.0.1:%d", w.metrics))
 }
 
@@ -378,7 +385,14 @@ func TestZRestoredFromABackup(t *testing.T) {
 	w := newWorld(t)
 	w.create("deleted-later")
 	w.create("kept")
-	w.start()
+	// An API server that has just started refuses what it has not read the roles of. That is no want of
+	// a right: it must not be the shipped account's.
+	cluster.Kubectl(t, "create", "rolebinding", "reconciler", "-n", w.ns, "--clusterrole=dbupgrade-reconciler", "--serviceaccount="+w.ns+":default")
+	harness.Eventually(t, patience, "the default service account", func() error {
+		_, err := cluster.Client.CoreV1().ServiceAccounts(w.ns).Get(t.Context(), "default", metav1.GetOptions{})
+		return err
+	})
+	w.startAs(cluster.AccountKubeconfig(t, w.ns, "default", w.proxy.URL, w.proxy.CA))
 	w.knows(2, patience)
 	w.noticed("kept", patience)
 	var backup string

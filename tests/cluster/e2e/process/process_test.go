@@ -24,7 +24,7 @@ import (
 var cluster *harness.Cluster
 
 func TestMain(m *testing.M) {
-	os.Exit(harness.Run(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode))
+	os.Exit(harness.RunAudited(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode))
 }
 
 const (
