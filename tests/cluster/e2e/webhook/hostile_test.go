@@ -239,7 +239,8 @@ func bodies(body func(*testing.T) []byte) func(context.Context, *testing.T, *har
 	}
 }
 
-// Beside each attack, legitimate requests are answered: not one fails. How long they take is told.
+// Beside each attack, legitimate requests are answered: not one fails, and not one takes as long as
+// the API server waits.
 func TestSlowAndHostileClients(t *testing.T) {
 	limit := memoryLimitKiB(t)
 	for _, a := range attacks {

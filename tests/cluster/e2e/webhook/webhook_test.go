@@ -144,22 +144,35 @@ func same[T any](t *testing.T, what string, want, got []T) {
 	}
 }
 
-// register has the API server ask the webhook, by the shipped configurations.
-func register(t *testing.T, w *harness.Webhook) {
+// configurations are the shipped ones.
+func configurations(t *testing.T) (v admissionregistrationv1.ValidatingWebhookConfiguration,
+	m admissionregistrationv1.MutatingWebhookConfiguration) {
 	t.Helper()
 	text, err := os.ReadFile(harness.Root("manifests", "base", "webhook-configurations.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	validating, mutating, _ := strings.Cut(string(text), "\n---\n")
-	var v admissionregistrationv1.ValidatingWebhookConfiguration
-	var m admissionregistrationv1.MutatingWebhookConfiguration
 	if err := yaml.UnmarshalStrict([]byte(validating), &v); err != nil {
 		t.Fatal(err)
 	}
 	if err := yaml.UnmarshalStrict([]byte(mutating), &m); err != nil {
 		t.Fatal(err)
 	}
+	return v, m
+}
+
+// timeout is how long the API server waits for the webhook.
+func timeout(t *testing.T) time.Duration {
+	t.Helper()
+	v, m := configurations(t)
+	return time.Duration(min(*v.Webhooks[0].TimeoutSeconds, *m.Webhooks[0].TimeoutSeconds)) * time.Second
+}
+
+// register has the API server ask the webhook, by the shipped configurations.
+func register(t *testing.T, w *harness.Webhook) {
+	t.Helper()
+	v, m := configurations(t)
 	client := func(path string) admissionregistrationv1.WebhookClientConfig {
 		url := "https://" + w.Addr + path
 		return admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: w.CA.PEM}
