@@ -6,10 +6,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -99,6 +101,51 @@ func TestShutdown(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 	})
+}
+
+// startAsShipped starts one with the flags of the manifests, but for what is this machine's.
+func startAsShipped(t *testing.T) *harness.Webhook {
+	t.Helper()
+	w := &harness.Webhook{CA: harness.NewCA(t), Dir: t.TempDir()}
+	w.CA.Write(t, w.Dir, time.Hour)
+	port, health, meters := harness.FreePort(t), harness.FreePort(t), harness.FreePort(t)
+	w.Addr = fmt.Sprintf("127.0.0.1:%d", port)
+	w.Health = fmt.Sprintf("http://127.0.0.1:%d", health)
+	w.Process = harness.StartProcess(t, harness.Binary(t, "DBUPGRADE_WEBHOOK"), append(slices.Clone(pod(t).Containers[0].Args),
+		fmt.Sprintf("--webhook-port=%d", port), "--webhook-cert-path="+w.Dir,
+		fmt.Sprintf("--health-probe-bind-address=127.0.0.1:%d", health),
+		fmt.Sprintf("--metrics-bind-address=127.0.0.1:%d", meters), "--log-format=json")...)
+	w.AwaitReady(t, true)
+	return w
+}
+
+// The kubelet kills after the Pod's grace: the delay and what is waited for afterwards have to fit
+// into it, also beside clients that never finish a request.
+func TestShutdownAsShipped(t *testing.T) {
+	grace := time.Duration(*pod(t).TerminationGracePeriodSeconds) * time.Second
+	w := startAsShipped(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	dripping(50, true, post+"Content-Length: 100000\r\n\r\n"+strings.Repeat(" ", 5000))(ctx, t, w)
+	asked := people(ctx, t, w)
+	hang := func() { _, _ = io.WriteString(w.Dial(t), post+"Content-Length: 7340032\r\n\r\n{") }
+	hang()
+	time.Sleep(time.Second)
+	begun := time.Now()
+	w.Signal(t, syscall.SIGTERM)
+	w.AwaitReady(t, false)
+	time.Sleep(4 * time.Second) // within the delay: nobody may notice
+	hang()
+	stop()
+	asked.done(t)
+	if code := w.Wait(t, grace-time.Since(begun)); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	ended := time.Since(begun)
+	t.Logf("ended after %v of %v", ended.Round(time.Millisecond), grace)
+	if ended < 15*time.Second {
+		t.Error("nothing hung")
+	}
 }
 
 // balancer passes connections on to the webhooks that were ready when it last looked, as a Service

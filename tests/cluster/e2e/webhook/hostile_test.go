@@ -19,13 +19,14 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"dbupgrade/tests/cluster/e2e/harness"
 )
 
-// memoryLimitKiB is what the manifests give the webhook.
-func memoryLimitKiB(t *testing.T) int {
+// pod is what the manifests give the webhook.
+func pod(t *testing.T) corev1.PodSpec {
 	t.Helper()
 	text, err := os.ReadFile(harness.Root("manifests", "base", "webhook.yaml"))
 	if err != nil {
@@ -36,10 +37,10 @@ func memoryLimitKiB(t *testing.T) int {
 		if err := yaml.Unmarshal([]byte(document), &deployment); err != nil || deployment.Kind != "Deployment" {
 			continue
 		}
-		return int(deployment.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().Value() / 1024)
+		return deployment.Spec.Template.Spec
 	}
 	t.Fatal("there is no Deployment")
-	return 0
+	return corev1.PodSpec{}
 }
 
 // An attack is begun once and goes on until the context ends.
@@ -242,7 +243,7 @@ func bodies(body func(*testing.T) []byte) func(context.Context, *testing.T, *har
 // Beside each attack, legitimate requests are answered: not one fails, and not one takes as long as
 // the API server waits.
 func TestSlowAndHostileClients(t *testing.T) {
-	limit := memoryLimitKiB(t)
+	limit := int(pod(t).Containers[0].Resources.Limits.Memory().Value() / 1024)
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) {
 			w := harness.StartWebhook(t)
