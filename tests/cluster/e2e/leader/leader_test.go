@@ -108,10 +108,11 @@ func (r *rig) startSecond(name string) {
 // status is what leader_election_master_status says of the process whose metrics are on a port.
 func (r *rig) status(port int) float64 {
 	r.Helper()
-	value, err := harness.Metric(port, "leader_election_master_status")
-	if err != nil {
-		r.Fatal(err)
-	}
+	var value float64
+	harness.Eventually(r, patience, "leader_election_master_status", func() (err error) {
+		value, err = harness.Metric(port, "leader_election_master_status")
+		return err
+	})
 	return value
 }
 
@@ -275,13 +276,13 @@ func TestTheLeaderSleeps(t *testing.T) {
 	r.awaitHolder("a_")
 	r.startSecond("b")
 	a.Signal(t, syscall.SIGSTOP)
-	before := len(proxy.Exchanges())
 	r.awaitTakeover("b_")
 	cluster.Kubectl(t, "delete", "--ignore-not-found", "-f", webhooks) // for the objects of this test; b keeps no certificates
 	r.migrates("one")
 	r.hangs("hanging")
 	cluster.Kubectl(t, "apply", "-f", webhooks) // without caBundle
 	time.Sleep(15 * time.Second)                // 30 in all
+	before := len(proxy.Exchanges())
 	a.Signal(t, syscall.SIGCONT)
 	if code := a.Wait(t, patience); code != 1 {
 		t.Errorf("exit code %d", code)

@@ -78,13 +78,13 @@ func (a *answers) done(t *testing.T) int {
 
 func TestShutdown(t *testing.T) {
 	t.Run("what was accepted is answered", func(t *testing.T) {
-		w := harness.StartWebhook(t, "--shutdown-delay=2s")
+		w := harness.StartWebhook(t, "--shutdown-delay=6s")
 		ctx, stop := context.WithCancel(t.Context())
 		asked := people(ctx, t, w)
 		time.Sleep(500 * time.Millisecond)
 		w.Signal(t, syscall.SIGTERM)
 		w.AwaitReady(t, false)
-		time.Sleep(time.Second)
+		time.Sleep(300 * time.Millisecond)
 		// By now nobody sends it anything new, as with the endpoints of a Service.
 		stop()
 		asked.done(t)
@@ -245,7 +245,7 @@ func TestRollingUpdate(t *testing.T) {
 	ca.Write(t, dir, time.Hour)
 	start := func() *harness.Webhook {
 		w := &harness.Webhook{CA: ca, Dir: dir}
-		w.Start(t, "--shutdown-delay=3s")
+		w.Start(t, "--shutdown-delay=6s")
 		w.AwaitReady(t, true)
 		return w
 	}
@@ -266,7 +266,7 @@ func TestRollingUpdate(t *testing.T) {
 	asked := people(ctx, t, front)
 	asked.person(ctx, t, front, true, 700*time.Millisecond)
 	asked.person(ctx, t, front, false, 100*time.Millisecond)
-	for range 4 {
+	for range 2 {
 		old := running[0]
 		running = append(running[1:], start())
 		b.set(append(running, old)...)

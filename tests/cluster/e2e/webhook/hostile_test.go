@@ -255,7 +255,7 @@ func TestSlowAndHostileClients(t *testing.T) {
 			}
 			asking, enough := context.WithCancel(ctx)
 			asked := people(asking, t, w)
-			time.Sleep(5 * time.Second)
+			time.Sleep(3 * time.Second)
 			enough()
 			asked.done(t)
 			w.AwaitReady(t, true)
@@ -284,7 +284,7 @@ func wantIdle(t *testing.T, w *harness.Webhook) {
 	t.Helper()
 	harness.Eventually(t, time.Minute, "no processor is needed", func() error {
 		begun, before := time.Now(), w.CPU(t)
-		time.Sleep(2 * time.Second)
+		time.Sleep(time.Second)
 		if wall, spent := time.Since(begun), w.CPU(t)-before; spent > wall/4 {
 			return fmt.Errorf("%v of processor time in %v", spent, wall)
 		}
