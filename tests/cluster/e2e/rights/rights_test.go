@@ -8,6 +8,7 @@ package rights
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -52,6 +54,13 @@ func (r right) covers(q harness.AuditedRequest) bool {
 		(r.names == "" || slices.Contains(strings.Fields(r.names), q.Name))
 }
 
+// needed says whether one of the requests would be refused without it.
+func (r right) needed(requests []harness.AuditedRequest, all []right) bool {
+	return slices.ContainsFunc(requests, func(q harness.AuditedRequest) bool {
+		return r.covers(q) && !slices.ContainsFunc(all, func(other right) bool { return other != r && other.covers(q) })
+	})
+}
+
 // exceptions are rights that no request shows by itself.
 var exceptions = map[string]string{
 	"update dbupgrade.subbug.learning/dbupgrades/finalizers (dbupgrade-reconciler)": "asked for by " +
@@ -60,7 +69,7 @@ var exceptions = map[string]string{
 	"create events.k8s.io/events (dbupgrade-certificates)":                              inOneNamespace,
 }
 
-const inOneNamespace = "an installation with Roles only has nothing else that allows it"
+const inOneNamespace = "the ClusterRole allows it too; where Roles take its place, nothing else does: TestRolesInsteadOfTheClusterRole"
 
 // TestEachRightIsNeeded: take any of them away, and a request of this play is refused.
 func TestEachRightIsNeeded(t *testing.T) {
@@ -71,9 +80,7 @@ func TestEachRightIsNeeded(t *testing.T) {
 	requests := harness.Audit(t)
 	all := shipped(t)
 	for _, r := range all {
-		needed := slices.ContainsFunc(requests, func(q harness.AuditedRequest) bool {
-			return r.covers(q) && !slices.ContainsFunc(all, func(other right) bool { return other != r && other.covers(q) })
-		})
+		needed := r.needed(requests, all)
 		reason := exceptions[r.String()]
 		if needed && reason != "" {
 			t.Errorf("%s: is no exception any more", r)
@@ -87,8 +94,9 @@ func TestEachRightIsNeeded(t *testing.T) {
 	}
 }
 
-// shipped are the rights of the reconciler's service account.
-func shipped(t *testing.T) (rights []right) {
+// shipped are the rights of the reconciler's service account: of ClusterRoles, and of Roles in its own
+// and other namespaces.
+func shipped(t *testing.T, others ...string) (rights []right) {
 	t.Helper()
 	add := func(role, namespace string, rules []rbacv1.PolicyRule) {
 		for _, rule := range rules {
@@ -111,12 +119,14 @@ func shipped(t *testing.T) (rights []right) {
 			add(role.Name, "", role.Rules)
 		}
 	}
-	roles, err := rbac.Roles(harness.SystemNamespace).List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, role := range roles.Items {
-		add(role.Name, role.Namespace, role.Rules)
+	for _, ns := range append(others, harness.SystemNamespace) {
+		roles, err := rbac.Roles(ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, role := range roles.Items {
+			add(role.Name, role.Namespace, role.Rules)
+		}
 	}
 	return rights
 }
@@ -237,6 +247,97 @@ func TestFinalizers(t *testing.T) {
 	}
 	image(t, ns, "ok-2")
 	await(t, ns, "True", "")
+}
+
+// TestRolesInsteadOfTheClusterRole: the Role of manifests/components/namespaced is enough for a
+// migration in its namespace, with what there is in the operator's own for certificates.
+func TestRolesInsteadOfTheClusterRole(t *testing.T) {
+	ns := newNamespace(t)
+	cluster.NewKubelet(t, ns)
+	giveRolesOnly(t, ns)
+	before := len(harness.Audit(t))
+
+	proxy := cluster.NewProxy(t)
+	proxy.Before = func(e *harness.Exchange) bool { // the certificate cannot be renewed: it is told by an event
+		return e.Method != "PUT" || !strings.Contains(e.URL, "/secrets/")
+	}
+	r := harness.StartReconciler(t, cluster.ReconcilerKubeconfig(t, proxy.URL, proxy.CA), "--namespace="+ns, "--cert-mode=self-managed",
+		"--operator-namespace="+harness.SystemNamespace, "--cert-lifetime=30s", "--cert-propagation=5s")
+	create(t, ns, "ok-1")
+	await(t, ns, "True", "")
+	configurations := harness.Root("manifests", "base", "webhook-configurations.yaml")
+	cluster.Kubectl(t, "apply", "-f", configurations)
+	t.Cleanup(func() { cluster.Kubectl(t, "delete", "-f", configurations) })
+
+	all := shipped(t, ns)
+	for name, reason := range exceptions {
+		if reason != inOneNamespace {
+			continue
+		}
+		i := slices.IndexFunc(all, func(r right) bool { return r.String() == name })
+		if i < 0 {
+			t.Fatalf("there is no %s", name)
+		}
+		harness.Eventually(t, patience, name+" is needed", func() error {
+			if !all[i].needed(harness.Audit(t)[before:], all) {
+				return errors.New("nothing needs it")
+			}
+			return nil
+		})
+	}
+	r.Stop(t)
+	for _, q := range harness.Audit(t)[before:] {
+		if q.Forbidden {
+			t.Errorf("refused: %v", q)
+		}
+	}
+}
+
+// giveRolesOnly replaces the ClusterRole by the Role for one namespace, until the test ends, and takes
+// the certificates of earlier tests away.
+func giveRolesOnly(t *testing.T, ns string) {
+	t.Helper()
+	everywhere := func(want bool) {
+		t.Helper()
+		harness.Eventually(t, patience, fmt.Sprint("rights everywhere: ", want), func() error {
+			if got := may(t, ""); got != want {
+				return fmt.Errorf("%v", got)
+			}
+			return nil
+		})
+	}
+	t.Cleanup(func() {
+		if err := cluster.InstallRights(); err != nil {
+			t.Error(err)
+		}
+		everywhere(true)
+	})
+	cluster.Kubectl(t, "delete", "clusterrolebinding,clusterrole", "dbupgrade-reconciler")
+	for _, file := range []string{"role.yaml", "binding.yaml"} {
+		cluster.Kubectl(t, "apply", "-n", ns, "-f", harness.Root("manifests", "components", "namespaced", "rights", file))
+	}
+	everywhere(false)
+	harness.Eventually(t, patience, "rights in "+ns, func() error {
+		if !may(t, ns) {
+			return errors.New("none")
+		}
+		return nil
+	})
+	cluster.Kubectl(t, "delete", "secrets", "-n", harness.SystemNamespace, "--ignore-not-found", "dbupgrade-webhook-ca", "dbupgrade-webhook-cert")
+}
+
+// may says whether the shipped account may create Jobs in a namespace, in all when it is "". The API
+// server reads roles a moment after they were written.
+func may(t *testing.T, ns string) bool {
+	t.Helper()
+	review, err := cluster.Client.AuthorizationV1().SubjectAccessReviews().Create(context.Background(), &authorizationv1.SubjectAccessReview{
+		Spec: authorizationv1.SubjectAccessReviewSpec{User: harness.Reconciler, Groups: []string{"system:serviceaccounts"},
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: ns, Verb: "create", Group: "batch", Resource: "jobs"}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return review.Status.Allowed
 }
 
 // --- What it is played with --------------------------------------------------------
