@@ -29,12 +29,26 @@ func (r AuditedRequest) String() string {
 	return fmt.Sprintf("%s %s %q in %q: %d", r.Verb, strings.TrimPrefix(resource, "/"), r.Name, r.Namespace, r.Code)
 }
 
-// auditLog of this package's control plane.
+// auditLog of this package's API server.
 var auditLog string
 
 // RunAudited is Run with a record of what Reconciler asks the API server. It also fails when one of
 // its requests was refused for want of a right: a test that takes rights away uses another account.
 func RunAudited(m *testing.M, cluster **Cluster, prepare ...func(*Cluster) error) int {
+	return audited(func() int { return Run(m, cluster, prepare...) })
+}
+
+// RunNodeAudited is likewise of RunNode; not for tests that uninstall the operator while it runs, or
+// restart the API server, which refuses what it has not read the roles of. With E2E_KEEP the API server
+// may be that of an earlier run, whose record is elsewhere: it is RunNode then.
+func RunNodeAudited(m *testing.M, node **Node) int {
+	if os.Getenv("E2E_KEEP") != "" {
+		return RunNode(m, node)
+	}
+	return audited(func() int { return RunNode(m, node) })
+}
+
+func audited(run func() int) int {
 	dir, err := os.MkdirTemp("", "dbupgrade-audit-")
 	if err == nil {
 		defer os.RemoveAll(dir)
@@ -47,7 +61,7 @@ func RunAudited(m *testing.M, cluster **Cluster, prepare ...func(*Cluster) error
 	auditLog = filepath.Join(dir, "log")
 	os.Setenv("APISERVER_FLAGS", os.Getenv("APISERVER_FLAGS")+" --audit-policy-file="+filepath.Join(dir, "policy.yaml")+
 		" --audit-log-path="+auditLog)
-	code := Run(m, cluster, prepare...)
+	code := run()
 	if code != 0 {
 		return code // it may not even have come up
 	}

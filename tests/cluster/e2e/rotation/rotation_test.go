@@ -28,12 +28,13 @@ import (
 
 var node *harness.Node
 
-func TestMain(m *testing.M) { os.Exit(harness.RunNode(m, &node)) }
+func TestMain(m *testing.M) { os.Exit(harness.RunNodeAudited(m, &node)) }
 
 const (
 	caSecret      = "dbupgrade-webhook-ca"
 	servingSecret = "dbupgrade-webhook-cert"
 
+	webhooks  = 2 // by the manifests
 	rotations = 3 // of CAs that must pass, after the first
 	patience  = 5 * time.Minute
 )
@@ -49,15 +50,88 @@ func certificate(t *testing.T, secret string) *x509.Certificate {
 	if err != nil {
 		return nil // it is about to be made
 	}
-	block, _ := pem.Decode(s.Data["tls.crt"])
-	if block == nil {
+	certs := parse(t, s.Data["tls.crt"])
+	if len(certs) == 0 {
 		t.Fatalf("Secret %s holds no certificate", secret)
 	}
-	cert, err := x509.ParseCertificate(block.Bytes)
+	return certs[0]
+}
+
+// parse reads the certificates among other lines.
+func parse(t *testing.T, text []byte) (certs []*x509.Certificate) {
+	t.Helper()
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return certs
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs = append(certs, cert)
+	}
+}
+
+// trusted is what the API server trusts, by the name of each configuration.
+func trusted(t *testing.T) map[string][]*x509.Certificate {
+	t.Helper()
+	api := node.Client.AdmissionregistrationV1()
+	v, err := api.ValidatingWebhookConfigurations().Get(t.Context(), "dbupgrade-validating-webhook-configuration", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cert
+	m, err := api.MutatingWebhookConfigurations().Get(t.Context(), "dbupgrade-mutating-webhook-configuration", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]*x509.Certificate{v.Name: parse(t, v.Webhooks[0].ClientConfig.CABundle),
+		m.Name: parse(t, m.Webhooks[0].ClientConfig.CABundle)}
+}
+
+// served is what each Pod of the webhook has on the wire, by its name.
+func served(t *testing.T) map[string]*x509.Certificate {
+	t.Helper()
+	pods, err := node.Client.CoreV1().Pods(harness.SystemNamespace).List(t.Context(),
+		metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=webhook"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaves := map[string]*x509.Certificate{}
+	for _, pod := range pods.Items {
+		out, err := node.Exec("sh", "-c", "openssl s_client -connect "+pod.Status.PodIP+":9443 </dev/null 2>/dev/null")
+		if certs := parse(t, []byte(out)); len(certs) > 0 {
+			leaves[pod.Name] = certs[0]
+		} else {
+			t.Logf("%s: no certificate, %v", pod.Name, err)
+		}
+	}
+	return leaves
+}
+
+// atTheEnd says why the last rotation has not come to its end: the Pods serve what is in the Secret,
+// which is by the last CA, and nobody trusts another.
+func atTheEnd(t *testing.T) error {
+	t.Helper()
+	leaf, ca := certificate(t, servingSecret), certificate(t, caSecret)
+	if leaf == nil || ca == nil || leaf.CheckSignatureFrom(ca) != nil {
+		return errors.New("the serving certificate is not by the last CA")
+	}
+	for name, bundle := range trusted(t) {
+		if len(bundle) != 1 || !bundle[0].Equal(ca) {
+			return fmt.Errorf("%s trusts %d CAs, or another than the last", name, len(bundle))
+		}
+	}
+	leaves := served(t)
+	if len(leaves) != webhooks {
+		return fmt.Errorf("%d webhooks have answered", len(leaves))
+	}
+	for name, on := range leaves {
+		if !on.Equal(leaf) {
+			return fmt.Errorf("%s serves another certificate, until %v", name, on.NotAfter)
+		}
+	}
+	return nil
 }
 
 // seen counts the different certificates of a Secret.
@@ -169,14 +243,7 @@ func TestNobodyNoticesRotations(t *testing.T) {
 	if len(leaves) <= 2*rotations-1 {
 		t.Errorf("only %d serving certificates by %d CAs", len(leaves), len(cas))
 	}
-	// Until the last one has come to the webhook, and the old CA is out.
-	harness.Eventually(t, patience, "the last rotation's end", func() error {
-		leaf, ca := certificate(t, servingSecret), certificate(t, caSecret)
-		if leaf == nil || ca == nil || leaf.CheckSignatureFrom(ca) != nil {
-			return errors.New("the serving certificate is not by the last CA")
-		}
-		return nil
-	})
+	harness.Eventually(t, patience, "the last rotation's end", func() error { return atTheEnd(t) })
 	d.end(t)
 	if t.Failed() {
 		t.Log(node.OperatorLogs())
