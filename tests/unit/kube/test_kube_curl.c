@@ -341,7 +341,7 @@ START_TEST(stops_reading_at_the_limit) {
         raw[sizeof(raw) - 1] = '\0';
         RIG(rig, { raw, FAKE_SILENCE });
         rig_open(&rig);
-        ck_assert_int_eq(ask(&rig, KUBE_GET, 5000, &response, &f), -FAULT_PROTO);
+        ck_assert_int_eq(ask(&rig, KUBE_GET, 20000, &response, &f), -FAULT_PROTO);
         ck_assert_str_eq(f.text, "GET /api/v1/x: the answer is longer than 1000 bytes");
         ck_assert_int_lt(elapsed_ms(&rig), 15000);
 }
@@ -354,7 +354,7 @@ END_TEST
 START_TEST(obeys_retry_after_within_the_time_out) {
         RIG(rig, { BUSY("1"), FAKE_KEEP }, { OK_EMPTY, FAKE_KEEP });
         rig_open(&rig);
-        ck_assert_int_eq(get(&rig, KUBE_POST, 5000), 0);
+        ck_assert_int_eq(get(&rig, KUBE_POST, 20000), 0);
         ck_assert_uint_eq(rig.script.count, 2);
         ck_assert_int_ge(elapsed_ms(&rig), 1000);
         ck_assert_uint_eq(rig.observed, 2);
@@ -367,7 +367,7 @@ START_TEST(does_not_wait_beyond_the_time_out) {
 
         RIG(rig, { BUSY("100"), FAKE_KEEP });
         rig_open(&rig);
-        ck_assert_int_eq(ask(&rig, KUBE_GET, 2000, &response, &f), -FAULT_IO);
+        ck_assert_int_eq(ask(&rig, KUBE_GET, 20000, &response, &f), -FAULT_IO);
         ck_assert_int_lt(elapsed_ms(&rig), 15000);
         ck_assert_int_eq(response.retry_after_ms, 60000);
 }
@@ -377,7 +377,7 @@ START_TEST(asks_again_when_the_connection_of_a_get_is_lost) {
         RIG(rig, { "", FAKE_RESET }, { JSON_HEAD "Content-Length: 9\r\n\r\n{", FAKE_CLOSE },
             { OK_EMPTY, FAKE_KEEP });
         rig_open(&rig);
-        ck_assert_int_eq(get(&rig, KUBE_GET, 5000), 0);
+        ck_assert_int_eq(get(&rig, KUBE_GET, 20000), 0);
         ck_assert_uint_eq(rig.script.count, 3);
 }
 END_TEST
@@ -391,11 +391,11 @@ START_TEST(sends_no_write_twice_when_a_kept_connection_was_dead) {
 
         RIG(rig, { OK_EMPTY, FAKE_KEEP }, { "", ends[_i / 4] }, { OK_EMPTY, FAKE_KEEP });
         rig_open(&rig);
-        ck_assert_int_eq(get(&rig, writes[_i % 4], 5000), 0);
-        ck_assert_int_eq(ask(&rig, writes[_i % 4], 5000, &response, &f), -FAULT_IO);
+        ck_assert_int_eq(get(&rig, writes[_i % 4], 20000), 0);
+        ck_assert_int_eq(ask(&rig, writes[_i % 4], 20000, &response, &f), -FAULT_IO);
         ck_assert_msg(strstr(f.text, "may have been executed") != NULL, "%s", f.text);
         ck_assert_uint_eq(rig.script.count, 2);
-        ck_assert_int_eq(get(&rig, writes[_i % 4], 5000), 0);
+        ck_assert_int_eq(get(&rig, writes[_i % 4], 20000), 0);
         ck_assert_str_eq(rig.script.requests[2].body, "{}");
 }
 END_TEST
@@ -404,9 +404,9 @@ END_TEST
 START_TEST(sends_a_write_over_a_new_connection_when_the_kept_one_has_ended) {
         RIG(rig, { OK_EMPTY, FAKE_CLOSE }, { OK_EMPTY, FAKE_KEEP });
         rig_open(&rig);
-        ck_assert_int_eq(get(&rig, KUBE_POST, 5000), 0);
+        ck_assert_int_eq(get(&rig, KUBE_POST, 20000), 0);
         fake_server_await_closed(rig.server, 1);
-        ck_assert_int_eq(get(&rig, KUBE_POST, 5000), 0);
+        ck_assert_int_eq(get(&rig, KUBE_POST, 20000), 0);
         ck_assert_uint_eq(rig.script.count, 2);
         ck_assert_uint_eq(fake_server_connections(rig.server), 2);
 }
@@ -470,7 +470,7 @@ START_TEST(trusts_the_given_ca_only) {
         rig.config.ca.len = strlen(rig.config.ca.data);
         fake_server_free(other);
         rig_open(&rig);
-        ck_assert_int_eq(ask(&rig, KUBE_GET, 5000, &response, &f), -FAULT_IO);
+        ck_assert_int_eq(ask(&rig, KUBE_GET, 20000, &response, &f), -FAULT_IO);
         ck_assert_msg(strstr(f.text, "certificate") != NULL, "%s", f.text);
         ck_assert_uint_eq(rig.script.count, 0);
 }
@@ -666,8 +666,8 @@ static const struct streaming streamings[] = {
           KUBE_E_CALLER, "ab" },
         { "a fault of the reader", STREAM_HEAD "2\r\nab\r\n", FAKE_SILENCE, -FAULT_NOMEM,
           -FAULT_NOMEM, "ab" },
-        { "silent", STREAM_HEAD "2\r\nab\r\n", FAKE_SILENCE, 0, KUBE_E_SILENT, NULL, 2000 },
-        { "silent from the start", "", FAKE_SILENCE, 0, KUBE_E_SILENT, "", 2000 },
+        { "silent", STREAM_HEAD "2\r\nab\r\n", FAKE_SILENCE, 0, KUBE_E_SILENT, NULL, 4000 },
+        { "silent from the start", "", FAKE_SILENCE, 0, KUBE_E_SILENT, "", 4000 },
         { "refused", REFUSED("410 Gone"), FAKE_KEEP, 0, KUBE_E_GONE, "" },
         { "busy: no other try, that is for the reader", BUSY("1"), FAKE_KEEP, 0, -FAULT_IO, "" },
         { "HTML", "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
