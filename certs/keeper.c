@@ -100,29 +100,31 @@ static void put_base64(struct json_writer *w, const char *name, const char *text
         json_kv_string(w, name, strbuf_text(&out));
 }
 
-/* Return: the decoded text on the heap; NULL when absent, no base64, or out of memory. */
-static char *take_base64(const char *coded, size_t len) {
-        unsigned char *text;
+/* *ret_text: the decoded text on the heap, or NULL when it is absent or no base64. Out of memory is
+ * a failure of its own: who took that for an absent certificate would replace a good one. Return:
+ * 0, -FAULT_NOMEM. */
+static int take_base64(const char *coded, size_t len, char **ret_text, struct fault *f) {
+        CLEANUP(free_p) unsigned char *text = NULL;
         int decoded;
 
         if (len == 0 || len % 4 != 0 || len > KEEPER_BODY_MAX)
-                return NULL;
+                return 0;
         text = malloc(len / 4 * 3 + 1);
         if (!text)
-                return NULL;
+                return nomem(f);
         decoded = EVP_DecodeBlock(text, (const unsigned char *)coded, (int)len);
-        if (decoded < 0) {
-                free(text);
-                return NULL;
-        }
+        if (decoded < 0)
+                return 0;
         /* EVP_DecodeBlock counts the padding as bytes. */
         text[decoded - (coded[len - 1] == '=') - (coded[len - 2] == '=')] = '\0';
-        return (char *)text;
+        *ret_text = (char *)TAKE(text);
+        return 0;
 }
 
 /* Of a JSON string (base64 has no byte that JSON escapes). */
-static char *take_base64_span(const struct json_span *span) {
-        return json_span_kind(span) == '"' ? take_base64(span->text + 1, span->len - 2) : NULL;
+static int take_base64_span(const struct json_span *span, char **ret_text, struct fault *f) {
+        return json_span_kind(span) == '"' ? take_base64(span->text + 1, span->len - 2, ret_text, f)
+                                           : 0;
 }
 
 /* ---- reading ---- */
@@ -147,15 +149,18 @@ static int secret_path(const struct keeper *k, const char *name, char **ret_path
         return strbuf_take(&path, ret_path, f);
 }
 
-/* A short string of the metadata; NULL when it is none or out of memory. */
-static char *take_text(const struct json_span *span) {
-        char *text = span->text ? malloc(span->len + 1) : NULL;
+/* A short string of the metadata; NULL when it is none. Return: 0, -FAULT_NOMEM. */
+static int take_text(const struct json_span *span, char **ret_text, struct fault *f) {
+        CLEANUP(free_p) char *text = NULL;
 
-        if (text && !json_span_string(span, text, span->len + 1)) {
-                free(text);
-                return NULL;
-        }
-        return text;
+        if (!span->text)
+                return 0;
+        text = malloc(span->len + 1);
+        if (!text)
+                return nomem(f);
+        if (json_span_string(span, text, span->len + 1))
+                *ret_text = TAKE(text);
+        return 0;
 }
 
 /* Reads a Secret; *secret stays empty when there is none. No tree: it would leave the key behind in
@@ -181,11 +186,17 @@ static int read_secret(struct keeper *k, const char *name, struct keeper_secret 
                        sizeof(wants) / sizeof(wants[0]), f);
         if (r)
                 return r;
-        secret->pair.cert = take_base64_span(&wants[0].span);
-        secret->pair.key = take_base64_span(&wants[1].span);
-        secret->trusted = take_base64_span(&wants[2].span);
-        secret->version = take_text(&wants[3].span);
-        secret->uid = take_text(&wants[4].span);
+        r = take_base64_span(&wants[0].span, &secret->pair.cert, f);
+        if (!r)
+                r = take_base64_span(&wants[1].span, &secret->pair.key, f);
+        if (!r)
+                r = take_base64_span(&wants[2].span, &secret->trusted, f);
+        if (!r)
+                r = take_text(&wants[3].span, &secret->version, f);
+        if (!r)
+                r = take_text(&wants[4].span, &secret->uid, f);
+        if (r)
+                return r;
         if (!secret->version || !secret->uid)
                 return fault_set(f, FAULT_PROTO, "Secret %s without resourceVersion or uid", name);
         return 0;
@@ -316,12 +327,13 @@ static int bundle_patch(const cJSON *tree, const char *trusted, char **ret_patch
         json_kv_string(&w, "value", json_string_at(tree, "metadata.resourceVersion"));
         json_end_object(&w);
         cJSON_ArrayForEach (webhook, json_at(tree, "webhooks")) {
-                CLEANUP(free_p)
-                char *bundle =
-                        take_base64(json_string_at(webhook, "clientConfig.caBundle"),
-                                    strlen(json_string_at(webhook, "clientConfig.caBundle")));
+                const char *coded = json_string_at(webhook, "clientConfig.caBundle");
+                CLEANUP(free_p) char *bundle = NULL;
                 char path[64]; /* the fixed words and an int */
+                int r = take_base64(coded, strlen(coded), &bundle, f);
 
+                if (r)
+                        return r;
                 (void)snprintf(path, sizeof(path), "/webhooks/%d/clientConfig/caBundle", index++);
                 if (bundle && strcmp(bundle, trusted) == 0)
                         continue;

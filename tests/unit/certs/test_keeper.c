@@ -15,6 +15,7 @@
 #include "common/json/json_get.h"
 #include "common/kube/kube.h"
 #include "tests/fake/fake_kube.h"
+#include "tests/unit/alloc_fail.h"
 
 #define PROPAGATION_S 5
 #define LIFE_S        30
@@ -457,6 +458,89 @@ START_TEST(an_expiring_certificate_is_told) {
 }
 END_TEST
 
+/* A cluster as it was, read without an allocation of its own: it would be one that fails. */
+struct stored {
+        char *path, *body;
+};
+
+struct store {
+        struct stored stored[SECRETS + CONFIGURATIONS];
+        int writes;
+};
+
+static int store_request(void *ctx, const struct kube_request *request,
+                         struct kube_response *response, struct fault *f) {
+        struct store *store = ctx;
+
+        if (request->method != KUBE_GET) {
+                store->writes++;
+                return -FAULT_IO;
+        }
+        for (int i = 0; i < SECRETS + CONFIGURATIONS; i++)
+                if (strcmp(request->path, store->stored[i].path) == 0)
+                        strbuf_str(&response->body, store->stored[i].body);
+        response->http = 200;
+        response->body_is_json = true;
+        return strbuf_check(&response->body, f);
+}
+
+static void store_init(struct store *store, struct cluster *c) {
+        static const char *const paths[] = {
+                "/api/v1/namespaces/ops/secrets/the-ca",
+                "/api/v1/namespaces/ops/secrets/the-cert",
+                "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/v",
+                "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/m",
+        };
+
+        for (int i = 0; i < SECRETS + CONFIGURATIONS; i++) {
+                struct kube_request request = { .method = KUBE_GET, .path = paths[i] };
+                CLEANUP(kube_response_done) struct kube_response response = KUBE_RESPONSE_INIT;
+
+                ck_assert_int_eq(kube_request(&c->kube, &request, &response, NULL), 0);
+                store->stored[i].path = strdup(paths[i]);
+                store->stored[i].body = strdup(response.body.ptr);
+        }
+}
+
+static void store_done(struct store *store) {
+        for (int i = 0; i < SECRETS + CONFIGURATIONS; i++) {
+                free(store->stored[i].path);
+                free(store->stored[i].body);
+        }
+}
+
+/* Out of memory is not an absent certificate: a good one is never replaced for it. The answer is
+ * that, or, where what could not be made was of no use, the same as ever. */
+START_TEST(no_allocation_goes_unchecked) {
+        static const struct kube_ops ops = { .request = store_request };
+        struct cluster *c = cluster_new();
+        struct store store = { .writes = 0 };
+        struct fault f = FAULT_INIT;
+        int64_t again_ms, usual_ms;
+        size_t n = 1, refusals = 0;
+
+        (void)settle(c);
+        store_init(&store, c);
+        c->kube = (struct kube){ &ops, &store };
+        ck_assert_int_eq(try_pass(c, &usual_ms, &f), 0);
+        for (;; n++) {
+                int r;
+
+                alloc_fail_arm(n);
+                r = try_pass(c, &again_ms, &f);
+                if (!alloc_fail_disarm())
+                        break;
+                ck_assert_msg(r == -FAULT_NOMEM || (r == 0 && again_ms == usual_ms),
+                              "the %zuth: %d %s", n, r, f.text);
+                ck_assert_int_eq(store.writes, 0);
+                refusals += r != 0;
+        }
+        ck_assert_uint_gt(refusals, 10);
+        store_done(&store);
+        cluster_free(c);
+}
+END_TEST
+
 int main(void) {
         Suite *suite = suite_create("keeper");
         TCase *tcase = tcase_create("keeper");
@@ -474,6 +558,7 @@ int main(void) {
         tcase_add_test(tcase, at_no_moment_is_a_certificate_met_without_trust);
         tcase_add_test(tcase, wall_time_jumps);
         tcase_add_test(tcase, an_expiring_certificate_is_told);
+        tcase_add_test(tcase, no_allocation_goes_unchecked);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
