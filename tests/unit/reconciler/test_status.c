@@ -7,10 +7,13 @@
 #include <string.h>
 
 #include "common/base/arena.h"
+#include "common/base/fault.h"
 #include "common/base/strbuf.h"
 #include "common/base/utf8.h"
 #include "common/json/json_get.h"
+#include "reconciler/explain.h"
 #include "reconciler/job.h"
+#include "tests/unit/alloc_fail.h"
 
 #define BEFORE "2026-01-01T00:00:00Z"
 #define NOW_S  1800000000
@@ -344,6 +347,57 @@ START_TEST(the_patch_carries_everything) {
 }
 END_TEST
 
+/* A long cause, and conditions of others: every piece of memory that a description asks for. */
+static void describe_in(struct arena *a, const struct row *row) {
+        static char cause[2 * EXPLAIN_MESSAGE_MAX];
+        struct dbupgrade_condition others[] = {
+                { .type = "Theirs",
+                  .status = "True",
+                  .last_transition_time = BEFORE,
+                  .reason = "R",
+                  .message = "" },
+        };
+        struct dbupgrade object = object_at(7);
+        struct status_facts facts = facts_of(row);
+
+        memset(cause, 'x', sizeof(cause) - 1);
+        facts.message = cause;
+        object.status.conditions = others;
+        object.status.condition_count = 1;
+        status_describe(a, &object.status, &object, &facts);
+}
+
+/* No description lacks something without the arena's saying so. */
+START_TEST(no_allocation_goes_unchecked) {
+        struct arena whole = ARENA_INIT(1 << 20);
+        size_t n = 1;
+
+        describe_in(&whole, &rows[_i]);
+        ck_assert_int_eq(arena_check(&whole, NULL), 0);
+        for (;; n++) {
+                struct arena a = ARENA_INIT(1 << 20);
+                int r;
+
+                alloc_fail_arm(n);
+                describe_in(&a, &rows[_i]);
+                r = arena_check(&a, NULL);
+                arena_done(&a);
+                if (!alloc_fail_disarm())
+                        break;
+                ck_assert_int_eq(r, -FAULT_NOMEM);
+        }
+        ck_assert_uint_gt(n, 1);
+        for (size_t max = 0; max < whole.used; max += sizeof(void *)) {
+                struct arena a = ARENA_INIT(max);
+
+                describe_in(&a, &rows[_i]);
+                ck_assert_int_eq(arena_check(&a, NULL), -FAULT_NOMEM);
+                arena_done(&a);
+        }
+        arena_done(&whole);
+}
+END_TEST
+
 int main(void) {
         const int all = (int)(sizeof(rows) / sizeof(rows[0]));
         Suite *suite = suite_create("status");
@@ -355,6 +409,7 @@ int main(void) {
         tcase_add_loop_test(tcase, a_situation_is_described, 0, all);
         tcase_add_loop_test(tcase, times_move_with_the_status_only, 0, all);
         tcase_add_loop_test(tcase, the_same_again_is_no_change, 0, all);
+        tcase_add_loop_test(tcase, no_allocation_goes_unchecked, 0, all);
         tcase_add_test(tcase, conditions_of_others_are_kept);
         tcase_add_test(tcase, a_long_message_is_cut_between_characters);
         tcase_add_test(tcase, a_start_clears_what_was_applied);
