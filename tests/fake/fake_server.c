@@ -27,6 +27,16 @@ struct fake_server {
         int stop[2]; /* a pipe */
         pthread_t thread;
         atomic_uint connections, closed;
+        bool threads;            /* one a connection */
+        struct fake_child *last; /* of them; only the server's thread knows it */
+};
+
+/* The thread of a connection. */
+struct fake_child {
+        struct fake_server *server;
+        int fd;
+        pthread_t thread;
+        struct fake_child *before;
 };
 
 struct fake_conn {
@@ -115,6 +125,32 @@ static void serve_connection(struct fake_server *server, int fd) {
         atomic_fetch_add(&server->closed, 1);
 }
 
+static void *child_main(void *arg) {
+        struct fake_child *child = arg;
+
+        serve_connection(child->server, child->fd);
+        return NULL;
+}
+
+static void start_child(struct fake_server *server, int fd) {
+        struct fake_child *child = calloc(1, sizeof(*child));
+
+        MUST(child);
+        *child = (struct fake_child){ .server = server, .fd = fd, .before = server->last };
+        MUST(!pthread_create(&child->thread, NULL, child_main, child));
+        server->last = child;
+}
+
+static void join_children(struct fake_server *server) {
+        while (server->last) {
+                struct fake_child *child = server->last;
+
+                server->last = child->before;
+                (void)pthread_join(child->thread, NULL);
+                free(child);
+        }
+}
+
 static void *server_main(void *arg) {
         struct fake_server *server = arg;
         struct pollfd fds[] = { { .fd = server->listener, .events = POLLIN },
@@ -128,12 +164,14 @@ static void *server_main(void *arg) {
                 if (fds[1].revents)
                         return NULL;
                 fd = accept(server->listener, NULL, NULL);
-                if (fd >= 0)
+                if (fd >= 0 && server->threads)
+                        start_child(server, fd);
+                else if (fd >= 0)
                         serve_connection(server, fd);
         }
 }
 
-struct fake_server *fake_server_new(fake_serve serve, void *ctx) {
+static struct fake_server *server_start(fake_serve serve, void *ctx, bool threads) {
         struct fake_server *server = calloc(1, sizeof(*server));
         struct sockaddr_in address = { .sin_family = AF_INET,
                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -143,6 +181,7 @@ struct fake_server *fake_server_new(fake_serve serve, void *ctx) {
         (void)signal(SIGPIPE, SIG_IGN); /* writes to a peer that has gone */
         server->serve = serve;
         server->ctx = ctx;
+        server->threads = threads;
         make_tls(server);
         server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         MUST(server->listener >= 0);
@@ -156,11 +195,20 @@ struct fake_server *fake_server_new(fake_serve serve, void *ctx) {
         return server;
 }
 
+struct fake_server *fake_server_new(fake_serve serve, void *ctx) {
+        return server_start(serve, ctx, false);
+}
+
+struct fake_server *fake_server_new_threads(fake_serve serve, void *ctx) {
+        return server_start(serve, ctx, true);
+}
+
 void fake_server_free(struct fake_server *server) {
         if (!server)
                 return;
         MUST(write(server->stop[1], "", 1) == 1);
         (void)pthread_join(server->thread, NULL);
+        join_children(server);
         (void)close(server->stop[0]);
         (void)close(server->stop[1]);
         (void)close(server->listener);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An HTTPS server on loopback that answers as a test says, faults included.
  *
- * It serves one connection at a time, in its own thread: the test's function is called for each
- * with the TLS handshake done. Certificates are made when it starts. Failures of the machinery
- * abort: these are tests.
+ * It serves one connection at a time, in its own thread, unless the test asks for more: the test's
+ * function is called for each with the TLS handshake done. Certificates are made when it starts.
+ * Failures of the machinery abort: these are tests.
  */
 #pragma once
 
@@ -20,7 +20,11 @@ struct fake_conn;
 typedef void (*fake_serve)(void *ctx, struct fake_conn *conn);
 
 struct fake_server *fake_server_new(fake_serve serve, void *ctx);
-/* Waits for the connection under way: its peer must have closed it, or serve must end by itself. */
+/* Serves any number of connections at a time, each in a thread of its own: serve must be able to.
+ */
+struct fake_server *fake_server_new_threads(fake_serve serve, void *ctx);
+/* Waits for the connections under way: their peers must have closed them, or serve must end by
+ * itself. */
 void fake_server_free(struct fake_server *server);
 DEFINE_CLEANUP(struct fake_server *, fake_server_free)
 

@@ -2,6 +2,7 @@
 #include "reconciler/secrets.h"
 
 #include <check.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +128,42 @@ START_TEST(a_long_reason_is_cut) {
 }
 END_TEST
 
+#define WORKERS 4
+
+/* What a worker does with one of a few Secrets, again and again. */
+static void *ask_and_tell(void *ctx) {
+        const uint32_t start = *(const uint32_t *)ctx;
+
+        for (uint32_t i = start; i < start + 2000; i++) {
+                char text[SECRETS_WHY_SIZE], name[16];
+                int64_t wait_ms, now_ms = (int64_t)(i - start) * 10;
+
+                (void)snprintf(name, sizeof(name), "s%u", i % 5);
+                if (secrets_is_missing(secrets, "ns", name, "url", now_ms, text, &wait_ms)) {
+                        ck_assert_str_eq(text, name);
+                        ck_assert_int_gt(wait_ms, 0);
+                } else if (i % 7 == 0) {
+                        secrets_found(secrets, "ns", name, "url");
+                } else {
+                        (void)secrets_missing(secrets, "ns", name, "url", name, now_ms, i);
+                }
+        }
+        return NULL;
+}
+
+START_TEST(workers_share_them) {
+        pthread_t threads[WORKERS];
+        uint32_t starts[WORKERS];
+
+        for (uint32_t i = 0; i < WORKERS; i++) {
+                starts[i] = i;
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_and_tell, &starts[i]), 0);
+        }
+        for (int i = 0; i < WORKERS; i++)
+                ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+}
+END_TEST
+
 int main(void) {
         Suite *suite = suite_create("secrets");
         TCase *tcase = tcase_create("secrets");
@@ -142,6 +179,7 @@ int main(void) {
         tcase_add_test(tcase, all_together_are_slow);
         tcase_add_test(tcase, what_nobody_asks_for_is_forgotten);
         tcase_add_test(tcase, a_long_reason_is_cut);
+        tcase_add_test(tcase, workers_share_them);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);

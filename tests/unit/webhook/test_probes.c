@@ -4,6 +4,7 @@
 #include <check.h>
 #include <gnutls/gnutls.h>
 #include <microhttpd.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -163,6 +164,23 @@ START_TEST(a_server_that_answers_is_found) {
 }
 END_TEST
 
+static void *probe_often(void *ctx) {
+        for (int i = 0; i < 50; i++)
+                ck_assert_int_eq(self_dial_check(ctx, NULL), 0);
+        return NULL;
+}
+
+/* The kubelet and a person ask at the same time: they share one answer. */
+START_TEST(many_ask_at_once) {
+        pthread_t threads[4];
+
+        for (int i = 0; i < 4; i++)
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, probe_often, dial), 0);
+        for (int i = 0; i < 4; i++)
+                ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+}
+END_TEST
+
 START_TEST(a_port_that_nobody_listens_on) {
         server_free(server);
         server = NULL;
@@ -305,6 +323,7 @@ int main(void) {
         tcase_set_timeout(tcase, 120);
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, a_server_that_answers_is_found);
+        tcase_add_test(tcase, many_ask_at_once);
         tcase_add_test(tcase, a_port_that_nobody_listens_on);
         tcase_add_test(tcase, a_port_that_does_not_answer);
         tcase_add_test(tcase, somebody_elses_certificate);
