@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ledger.pml - the run ledger of DBUpgrade. See README.md.
-   Variants (-D): LIT = the protocol without any of the rules; default = with all fixes F1..F6.
-     NO_F1..NO_F6 : the fixed protocol without that one fix (ablation).
+   Variants (-D): LIT = the protocol without any of the rules; default = with all fixes F1..F7.
+     NO_F1..NO_F7 : the fixed protocol without that one fix (ablation).
    Environment (-D): USPEC=n spec changes, URETRY=n, UJOBDEL=n, UOBJ=n (delete+recreate), NFAIL=n,
      STALEJC (job controller may create a pod for a Job already deleted), LIVE (liveness: bounded
-     staleness STALE=n and crashes CRASH=n), S4STRICT, S5.                                           */
+     staleness STALE=n and crashes CRASH=n), S4STRICT, S5, S6.                                          */
 #ifdef LIT
 #define NO_F1
 #define NO_F2
@@ -13,6 +13,7 @@
 #define NO_F4
 #define NO_F5
 #define NO_F6
+#define NO_F7
 #endif
 #ifndef NJ
 #define NJ 6
@@ -193,7 +194,10 @@ start: /* step 2: POST suspended */
     assert(lapp != ospec || oret != lhand);              /* S3 */
     assert(acted); acted = 0;                            /* S3': one start per act of the user */
     assert(lnum < MAXRUN);
-    lnum = lnum + 1; ljob = tj[r]; lkey = ospec; lret = oret; lres = STARTING; lapp = 0; lhand = oret;
+    lnum = lnum + 1; ljob = tj[r]; lkey = ospec; lret = oret; lres = STARTING; lapp = 0;
+#ifndef NO_F7
+    lhand = oret;
+#endif
     wr(); aftwrite(r); goto top }
 
 follow:
@@ -207,8 +211,8 @@ follow:
      CRASHPT;
 #endif
      atomic { if :: fr[r] -> lres = (lres == SUPERSEDING -> SUPERSEDED : LOST); 
-#ifdef DEBUG
-     assert(lres != LOST || blamed);
+#ifdef S6
+     assert(lres != LOST || blamed);                     /* S6 */
 #endif
      wr(); aftwrite(r) :: else fi; goto top }
   :: (v == 1 || v == 2) ->
