@@ -285,7 +285,6 @@ static enum server_refusal judge_header(struct request *request, const struct he
                 return SERVER_NO_METHOD;
         if (!is_json(header))
                 return SERVER_NO_JSON;
-        request->announced = announced_length(header);
         if (request->announced > request->server->opts.body_max)
                 return SERVER_TOO_LARGE;
         return make_room(request, 0) ? SERVER_REFUSALS : SERVER_BUSY;
@@ -301,7 +300,7 @@ static size_t read_max(const struct request *request) {
 /* Whether to refuse before the body: the client waits for that, or would not get to the end. */
 static bool refuse_at_once(const struct request *request, const struct header *header) {
         return request->refusal == SERVER_BAD_FRAMING || header->expects ||
-               announced_length(header) > read_max(request);
+               request->announced > read_max(request);
 }
 
 static enum MHD_Result begin(struct server *server, struct MHD_Connection *connection,
@@ -321,6 +320,7 @@ static enum MHD_Result begin(struct server *server, struct MHD_Connection *conne
         *state = request;
         request->refusal = SERVER_REFUSALS;
         (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, look_at_header, &header);
+        request->announced = announced_length(&header);
         refusal = judge_header(request, &header, method);
         if (refusal == SERVER_REFUSALS)
                 return MHD_YES;

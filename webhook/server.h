@@ -4,6 +4,8 @@
  * Order of calls: server_new, then server_drain and server_stop, server_free. Requests run in
  * libmicrohttpd's worker threads.
  *
+ * A refused body is read to its end, up to twice the limit, so that its client sees the refusal.
+ *
  * Limits: connections; the body (413); all bodies in memory together (503); the time for handshake
  * and header, for a whole request, for an idle connection. What RFC 9112 leaves open to request
  * smuggling (two lengths, a length and chunks, other transfer codings) is refused with 400.
