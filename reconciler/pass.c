@@ -289,11 +289,8 @@ static int take_step(struct pass *p, const struct plan *plan, bool *ret_again, s
         return act_take(p, plan, f);
 }
 
-static struct plan plan_forbidden(struct pass *p) {
-        if (p->status_tried && !p->status_written)
-                report_forbidden(p);
-        else
-                log_warning("a right is missing", LOG_STR("error", p->message));
+static struct plan plan_forbidden(const struct pass *p) {
+        log_warning("a right is missing", LOG_STR("error", p->message));
         return (struct plan){ .action = PLAN_WAIT,
                               .situation = SITUATION_FORBIDDEN,
                               .requeue = REQUEUE_SLOW };
@@ -414,7 +411,7 @@ static int run(struct pass *p, struct pass_result *ret_result, struct fault *f) 
         if (r < 0)
                 return r;
         if (r == ACT_E_FORBIDDEN) {
-                report_forbidden(p);
+                log_warning("the status cannot be written", LOG_STR("error", p->message));
                 plan.requeue = REQUEUE_SLOW;
         } else if (r == ACT_E_ANEW) {
                 plan.requeue = REQUEUE_BACKOFF;

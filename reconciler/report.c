@@ -52,15 +52,6 @@ void report_started(struct pass *p) {
                 });
 }
 
-void report_forbidden(struct pass *p) {
-        log_warning("the status cannot be written", LOG_STR("error", p->message));
-        post(p, &(struct event){ .warning = true,
-                                 .reason = "Forbidden",
-                                 .action = "StatusWrite",
-                                 .note = p->message,
-                                 .key = "status" });
-}
-
 /* The ledger has a final outcome that it had not before. */
 static void report_outcome(struct pass *p) {
         const struct dbupgrade_run *run = &p->object->status.last_run;
@@ -110,6 +101,13 @@ int report_after_write(struct pass *p, const struct report_before *before, int r
         const struct dbupgrade_run *run = &p->object->status.last_run;
         const struct dbupgrade_condition *missing;
 
+        /* The status cannot say it. */
+        if (r == ACT_E_FORBIDDEN)
+                post(p, &(struct event){ .warning = true,
+                                         .reason = "Forbidden",
+                                         .action = "StatusWrite",
+                                         .note = p->message,
+                                         .key = "status" });
         if (r)
                 return r;
         missing = secret_missing(p->object);
