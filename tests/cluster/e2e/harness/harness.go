@@ -252,6 +252,12 @@ func FreePort(t testing.TB) int {
 	return port
 }
 
+// FreeAddress is such a port of the loopback, as "host:port".
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	return fmt.Sprintf("127.0.0.1:%d", FreePort(t))
+}
+
 func allFree(first, n int) bool {
 	for port := first; port < first+n; port++ {
 		l, err := net.Listen("tcp", ":"+strconv.Itoa(port))

@@ -3,13 +3,15 @@
 package harness
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -25,22 +27,29 @@ func (c *Cluster) InstallRights() error {
 			return err
 		}
 	}
-	return eventually(time.Minute, func() error { return c.can(SystemNamespace, "dbupgrade-reconciler", "list", "jobs") })
+	return c.awaitRight(Reconciler, true, authorizationv1.ResourceAttributes{Verb: "list", Group: "batch", Resource: "jobs"})
 }
 
-// can asks the API server whether a service account may do this now, in its namespace: it learns of
-// roles by a watch, so later than they are written. resource may name a subresource.
-func (c *Cluster) can(namespace, account, verb, resource string) error {
-	resource, sub, _ := strings.Cut(resource, "/")
-	_, err := c.TryKubectl("auth", "can-i", verb, resource, "--subresource="+sub, "-n", namespace,
-		"--as=system:serviceaccount:"+namespace+":"+account)
-	return err
-}
-
-// AwaitRight waits until a service account may do this in its namespace.
-func (c *Cluster) AwaitRight(t testing.TB, namespace, account, verb, resource string) {
+// AwaitRight waits until a user may do this, or may not: the API server learns of roles by a watch, so
+// later than they are written.
+func (c *Cluster) AwaitRight(t testing.TB, user string, allowed bool, what authorizationv1.ResourceAttributes) {
 	t.Helper()
-	Eventually(t, time.Minute, verb+" "+resource, func() error { return c.can(namespace, account, verb, resource) })
+	if err := c.awaitRight(user, allowed, what); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *Cluster) awaitRight(user string, allowed bool, what authorizationv1.ResourceAttributes) error {
+	return eventually(time.Minute, func() error {
+		// Also after a test: its context has ended then.
+		review, err := c.Client.AuthorizationV1().SubjectAccessReviews().Create(context.Background(), &authorizationv1.SubjectAccessReview{
+			Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: []string{"system:serviceaccounts"}, ResourceAttributes: &what},
+		}, metav1.CreateOptions{})
+		if err == nil && review.Status.Allowed != allowed {
+			err = fmt.Errorf("%s may %s %s/%s %s in %q: %t", user, what.Verb, what.Group, what.Resource, what.Subresource, what.Namespace, !allowed)
+		}
+		return err
+	})
 }
 
 // ReconcilerKubeconfig is AccountKubeconfig of the shipped service account.

@@ -53,7 +53,7 @@ func TestPlayed(t *testing.T) {
 		w.create(upgrade(object.name, object.tag, object.secret, object.edit...))
 		w.await(object.name, object.reason)
 	}
-	w.callWebhook(fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))) // nobody is there
+	w.callWebhook(harness.FreeAddress(t)) // nobody is there
 	harness.Eventually(t, time.Minute, "one is refused without a webhook", func() error {
 		if dry() == nil {
 			return errors.New("it was not")

@@ -52,7 +52,7 @@ func newWorld(t *testing.T) *world {
 	w.webhook = harness.StartWebhook(t)
 	w.webhook.CA.Write(t, w.webhook.Dir, 80*24*time.Hour) // not one that an alert is for
 	for _, name := range []string{"dbupgrade-reconciler-1", "dbupgrade-reconciler-2"} {
-		r := &reconciler{name: name, address: fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))}
+		r := &reconciler{name: name, address: harness.FreeAddress(t)}
 		w.reconcilers = append(w.reconcilers, r)
 		w.start(r)
 	}
@@ -95,7 +95,7 @@ func (w *world) startPrometheus() {
 		w.Fatal(err)
 	}
 	harness.WriteFile(w, filepath.Join(dir, "prometheus.yaml"), config)
-	address := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(w))
+	address := harness.FreeAddress(w)
 	w.prometheus = "http://" + address
 	harness.StartProcess(w, "/usr/bin/prometheus", "--config.file="+filepath.Join(dir, "prometheus.yaml"),
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address, "--log.level=warn")

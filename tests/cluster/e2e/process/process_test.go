@@ -208,20 +208,26 @@ func TestAsTheFirstProcess(t *testing.T) {
 	}
 }
 
+// holdUp makes a proxy hold requests of a kind up until the test ends; each is told by the channel.
+func holdUp(t *testing.T, proxy *harness.Proxy, method, path string) <-chan struct{} {
+	t.Helper()
+	held, hold := make(chan struct{}, 100), make(chan struct{})
+	t.Cleanup(func() { close(hold) })
+	proxy.Before = func(e *harness.Exchange) bool {
+		if e.Method != method || !strings.Contains(e.URL, path) {
+			return true
+		}
+		held <- struct{}{}
+		<-hold
+		return false
+	}
+	return held
+}
+
 // The first SIGTERM lets a pass under way come to its end, the second does not wait for it.
 func TestTwoSignals(t *testing.T) {
 	proxy := cluster.NewProxy(t)
-	held := make(chan struct{})
-	hold := make(chan struct{})
-	t.Cleanup(func() { close(hold) })
-	proxy.Before = func(e *harness.Exchange) bool {
-		if e.Method == "POST" && strings.Contains(e.URL, "/jobs") {
-			close(held)
-			<-hold
-			return false
-		}
-		return true
-	}
+	held := holdUp(t, proxy, "POST", "/jobs")
 	ns, _ := upgrade(t)
 	r := harness.StartReconciler(t, cluster.ReconcilerKubeconfig(t, proxy.URL, proxy.CA), "--namespace="+ns)
 	<-held
@@ -245,16 +251,7 @@ func TestTwoSignals(t *testing.T) {
 // The kubelet kills after 30 s; whom it kills leaves a Lease behind that the next one waits for.
 func TestAPassThatIsHeldUpIsCutOff(t *testing.T) {
 	proxy := cluster.NewProxy(t)
-	held, hold := make(chan struct{}, 100), make(chan struct{})
-	t.Cleanup(func() { close(hold) })
-	proxy.Before = func(e *harness.Exchange) bool {
-		if e.Method == "GET" && strings.Contains(e.URL, "/secrets/") {
-			held <- struct{}{}
-			<-hold
-			return false
-		}
-		return true
-	}
+	held := holdUp(t, proxy, "GET", "/secrets/")
 	ns, _ := upgrade(t)
 	r := harness.StartReconciler(t, cluster.ReconcilerKubeconfig(t, proxy.URL, proxy.CA), "--namespace="+ns)
 	<-held

@@ -62,17 +62,12 @@ lines:
 	return total
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	return fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-}
-
 // The metrics tell the story of a migration, and are what Prometheus' own linter wants them to be.
 func TestMetricsTellTheStory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.db()
-	address, health := freeAddress(t), freeAddress(t)
+	address, health := harness.FreeAddress(t), harness.FreeAddress(t)
 	w.start("--metrics-bind-address="+address, "--health-probe-bind-address="+health, "--log-level=info")
 	awaitStatus(t, health, "/readyz", http.StatusOK)
 	before := requests(t, scrape(t, address)) // of first lists, where they come in pages
@@ -168,7 +163,7 @@ func TestAliveWithoutAnAPIServer(t *testing.T) {
 	t.Parallel()
 	proxy := cluster.NewProxy(t)
 	proxy.Before = func(*harness.Exchange) bool { return false }
-	health := freeAddress(t)
+	health := harness.FreeAddress(t)
 	harness.StartReconciler(t, cluster.ReconcilerKubeconfig(t, proxy.URL, proxy.CA), "--health-probe-bind-address="+health)
 	awaitStatus(t, health, "/healthz", http.StatusOK)
 	awaitStatus(t, health, "/readyz", http.StatusInternalServerError)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -227,8 +228,11 @@ func (w *world) poorAccount(verb, resource string) (kubeconfig string, grant fun
 		w.Fatal(err)
 	}
 	poor := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "poor"}}
+	taken := authorizationv1.ResourceAttributes{Namespace: w.ns, Verb: verb}
+	taken.Resource, taken.Subresource, _ = strings.Cut(resource, "/")
 	for _, rule := range shipped.Rules {
 		if slices.Contains(rule.Resources, resource) {
+			taken.Group = rule.APIGroups[0]
 			rule.Verbs = slices.DeleteFunc(slices.Clone(rule.Verbs), func(v string) bool { return v == verb })
 		}
 		if len(rule.Verbs) > 0 {
@@ -248,7 +252,7 @@ func (w *world) poorAccount(verb, resource string) (kubeconfig string, grant fun
 		if _, err := rbac.Roles(w.ns).Update(w.Context(), poor, metav1.UpdateOptions{}); err != nil {
 			w.Fatal(err)
 		}
-		cluster.AwaitRight(w, w.ns, "default", verb, resource)
+		cluster.AwaitRight(w, "system:serviceaccount:"+w.ns+":default", true, taken)
 	}
 }
 

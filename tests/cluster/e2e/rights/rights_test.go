@@ -245,6 +245,8 @@ func TestFinalizers(t *testing.T) {
 	if _, err := roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	cluster.AwaitRight(t, "system:serviceaccount:"+ns+":default", true, authorizationv1.ResourceAttributes{Namespace: ns,
+		Verb: "update", Group: harness.DBUpgrades.Group, Resource: harness.DBUpgrades.Resource, Subresource: "finalizers"})
 	image(t, ns, "ok-2")
 	await(t, ns, "True", "")
 }
@@ -297,47 +299,20 @@ func TestRolesInsteadOfTheClusterRole(t *testing.T) {
 // the certificates of earlier tests away.
 func giveRolesOnly(t *testing.T, ns string) {
 	t.Helper()
-	everywhere := func(want bool) {
-		t.Helper()
-		harness.Eventually(t, patience, fmt.Sprint("rights everywhere: ", want), func() error {
-			if got := may(t, ""); got != want {
-				return fmt.Errorf("%v", got)
-			}
-			return nil
-		})
-	}
+	createJobs := authorizationv1.ResourceAttributes{Verb: "create", Group: "batch", Resource: "jobs"} // everywhere
 	t.Cleanup(func() {
 		if err := cluster.InstallRights(); err != nil {
 			t.Error(err)
 		}
-		everywhere(true)
 	})
 	cluster.Kubectl(t, "delete", "clusterrolebinding,clusterrole", "dbupgrade-reconciler")
 	for _, file := range []string{"role.yaml", "binding.yaml"} {
 		cluster.Kubectl(t, "apply", "-n", ns, "-f", harness.Root("manifests", "components", "namespaced", "rights", file))
 	}
-	everywhere(false)
-	harness.Eventually(t, patience, "rights in "+ns, func() error {
-		if !may(t, ns) {
-			return errors.New("none")
-		}
-		return nil
-	})
+	cluster.AwaitRight(t, harness.Reconciler, false, createJobs)
+	createJobs.Namespace = ns
+	cluster.AwaitRight(t, harness.Reconciler, true, createJobs)
 	cluster.Kubectl(t, "delete", "secrets", "-n", harness.SystemNamespace, "--ignore-not-found", "dbupgrade-webhook-ca", "dbupgrade-webhook-cert")
-}
-
-// may says whether the shipped account may create Jobs in a namespace, in all when it is "". The API
-// server reads roles a moment after they were written.
-func may(t *testing.T, ns string) bool {
-	t.Helper()
-	review, err := cluster.Client.AuthorizationV1().SubjectAccessReviews().Create(context.Background(), &authorizationv1.SubjectAccessReview{
-		Spec: authorizationv1.SubjectAccessReviewSpec{User: harness.Reconciler, Groups: []string{"system:serviceaccounts"},
-			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: ns, Verb: "create", Group: "batch", Resource: "jobs"}},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return review.Status.Allowed
 }
 
 // --- What it is played with --------------------------------------------------------
