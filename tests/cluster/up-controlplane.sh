@@ -94,6 +94,7 @@ start kube-controller-manager "$kube" kube-controller-manager \
 	--kube-api-qps=1000 --kube-api-burst=2000 \
 	--service-account-private-key-file="$pki/sa.key" --root-ca-file="$pki/ca.crt" \
 	--cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key" \
+	--flex-volume-plugin-dir="$dir/run/flexvolume" \
 	${KCM_FLAGS:-}
 await 60 kube-controller-manager curl -skf "https://127.0.0.1:$((port + 3))/healthz"
 await 60 kube-controller-manager default_service_account
