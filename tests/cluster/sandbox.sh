@@ -51,8 +51,8 @@ up() {
 	done
 }
 
-# down: ends it, and removes what a killed one leaves: in DIR, and the control groups
-# of its containers, which are all that outlives it.
+# down: ends it, and removes what a killed one leaves: in DIR, the control groups of its
+# containers, and the directories that were made for it, which are all that outlives it.
 down() {
 	if started sandbox; then
 		first || init=
@@ -66,16 +66,47 @@ down() {
 			-exec rmdir {} + 2>/dev/null || true
 	done
 	find /sys/fs/cgroup -maxdepth 2 -type d -name k8s.io -exec rmdir {} + 2>/dev/null || true
+	unmake
 }
+
+# The directories of the machine that all sandboxes mount over: those that were not
+# there, and were made, are noted. flock on /run, which leaves no file, keeps one
+# sandbox from removing what another is about to mount over.
+private="/run/containerd /run/netns /var/lib/cni /var/lib/kubelet /var/log/containers"
+made=/var/lib/dbupgrade-sandbox.made
+
+# unmake: removes what was made, but for what another sandbox still mounts over (that
+# one does it then) and what has got contents, which are somebody else's.
+unmake() (
+	flock 9
+	[ -e "$made" ] || exit 0
+	sort -u "$made" | while read -r d; do
+		if grep -qs " $d " /proc/[0-9]*/mountinfo; then
+			echo "$d"
+		else
+			rmdir "$d" 2>/dev/null || true
+		fi
+	done >"$made.new"
+	if [ -s "$made.new" ]; then mv "$made.new" "$made"; else rm "$made" "$made.new"; fi
+) 9</run
+
+# hide: mounts over them, and makes those that are not there.
+hide() (
+	flock 9
+	for d in $private; do
+		[ -d "$d" ] || {
+			echo "$d" >>"$made"
+			mkdir "$d"
+		}
+		mount -t tmpfs tmpfs "$d"
+	done
+) 9</run
 
 # privacy: what containerd, the CNI plugins and the kubelet write outside DIR
 # becomes empty and private, and so do the settings of the machine that the kubelet
 # would change.
 privacy() {
-	for d in /run/containerd /run/netns /var/lib/cni /var/lib/kubelet /var/log/containers /usr/libexec/kubernetes; do
-		[ -d "$d" ] || mkdir -p "$d"
-		mount -t tmpfs tmpfs "$d"
-	done
+	hide
 	for s in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops \
 		kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
 		mkdir -p "$dir/run/sysctl/${s%/*}"
