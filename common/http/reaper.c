@@ -27,15 +27,16 @@ struct reaper {
         pthread_cond_t stop; /* on CLOCK_MONOTONIC */
         bool stopping;
         struct reaper_entry *entries; /* the one without an answer for longest comes first */
-        size_t count;
+        size_t count, live; /* live: not ended */
         uint64_t slow, crowded;
         pthread_t thread;
 };
 
 /* The lock keeps the descriptor from being closed, and used again, in between. */
-static void end_locked(struct reaper_entry *entry) {
+static void end_locked(struct reaper *reaper, struct reaper_entry *entry) {
         (void)shutdown(entry->fd, SHUT_RDWR);
         entry->ended = true;
+        reaper->live--;
 }
 
 static void reap_locked(struct reaper *reaper) {
@@ -45,7 +46,7 @@ static void reap_locked(struct reaper *reaper) {
         DL_FOREACH(reaper->entries, entry) {
                 if (entry->ended || now_ms < entry->deadline_ms)
                         continue;
-                end_locked(entry);
+                end_locked(reaper, entry);
                 reaper->slow++;
         }
 }
@@ -53,12 +54,14 @@ static void reap_locked(struct reaper *reaper) {
 static void make_room_locked(struct reaper *reaper) {
         struct reaper_entry *entry;
 
-        if (reaper->count < reaper->crowd)
+        /* Those already ended make room by themselves: to end another for each that comes meanwhile
+         * would strike the very ones that ask at once. */
+        if (reaper->live < reaper->crowd)
                 return;
         DL_FOREACH(reaper->entries, entry) {
                 if (entry->ended)
                         continue;
-                end_locked(entry);
+                end_locked(reaper, entry);
                 entry->deadline_ms = clock_mono_ms(reaper->clock);
                 reaper->crowded++;
                 return;
@@ -134,6 +137,7 @@ struct reaper_entry *reaper_add(struct reaper *reaper, int fd, int64_t within_ms
         pthread_mutex_lock(&reaper->mutex);
         make_room_locked(reaper);
         DL_APPEND(reaper->entries, entry);
+        reaper->live++;
         if (++reaper->count == 1)
                 pthread_cond_signal(&reaper->stop);
         pthread_mutex_unlock(&reaper->mutex);
@@ -170,6 +174,8 @@ void reaper_remove(struct reaper *reaper, struct reaper_entry *entry) {
         pthread_mutex_lock(&reaper->mutex);
         DL_DELETE(reaper->entries, entry);
         reaper->count--;
+        if (!entry->ended)
+                reaper->live--;
         pthread_mutex_unlock(&reaper->mutex);
         free(entry);
 }

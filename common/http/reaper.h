@@ -25,7 +25,8 @@ struct fault;
 struct reaper;
 struct reaper_entry;
 
-/* crowd: how many connections are none yet. Return: 0, -FAULT_NOMEM, -FAULT_IO. */
+/* crowd: with so many connections, those already ended aside, each new one ends another.
+ * Return: 0, -FAULT_NOMEM, -FAULT_IO. */
 int reaper_new(const struct clock *clock, size_t crowd, struct reaper **ret_reaper, struct fault *f)
         MUST_CHECK;
 /* All entries must have been removed. Accepts NULL. */
