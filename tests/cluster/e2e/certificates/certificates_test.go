@@ -37,7 +37,6 @@ const (
 	validating    = "validatingwebhookconfigurations/dbupgrade-validating-webhook-configuration"
 	mutating      = "mutatingwebhookconfigurations/dbupgrade-mutating-webhook-configuration"
 
-	patience = 60 * time.Second
 	// Half of the time after which the keeper looks without being told.
 	toldPatience = 30 * time.Second
 )
@@ -137,7 +136,7 @@ func TestARepairComesAtOnce(t *testing.T) {
 	fresh(t)
 	begin := time.Now()
 	r := start(t)
-	awaitKept(t, patience)
+	awaitKept(t, harness.Patience)
 	t.Logf("all made %v after the start of the process", time.Since(begin).Round(time.Millisecond))
 	time.Sleep(2 * time.Second) // what the keeper itself has changed is no news any more
 	for _, blow := range []struct {
@@ -187,7 +186,7 @@ func TestTwoKeepersAgree(t *testing.T) {
 	fresh(t)
 	start(t)
 	start(t)
-	awaitKept(t, patience)
+	awaitKept(t, harness.Patience)
 	state := func() []string {
 		return []string{secret(t, caSecret).ResourceVersion, secret(t, servingSecret).ResourceVersion,
 			cluster.Kubectl(t, "get", validating, "-o", "jsonpath={.metadata.resourceVersion}"),
@@ -199,7 +198,7 @@ func TestTwoKeepersAgree(t *testing.T) {
 	if after := state(); !slices.Equal(before, after) {
 		t.Errorf("resourceVersions %v, later %v", before, after)
 	}
-	awaitKept(t, patience)
+	awaitKept(t, harness.Patience)
 }
 
 // With certificates of somebody else's (cert-manager, a user's Secret), nothing is touched.
@@ -210,7 +209,7 @@ func TestSomebodyElseKeepsThem(t *testing.T) {
 	proxy := cluster.NewProxy(t)
 	harness.StartReconciler(t, cluster.ReconcilerKubeconfig(t, proxy.URL, proxy.CA), "--cert-mode=none",
 		"--operator-namespace="+harness.SystemNamespace)
-	harness.Eventually(t, patience, "it watches", func() error {
+	harness.Eventually(t, harness.Patience, "it watches", func() error {
 		if !slices.ContainsFunc(proxy.Exchanges(), func(e harness.Exchange) bool { return strings.Contains(e.URL, "/pods?watch") }) {
 			return errors.New("no watch of Pods")
 		}
@@ -265,13 +264,13 @@ func TestAnExpiringCertificateIsTold(t *testing.T) {
 	verbs("get")
 	port := harness.FreePort(t)
 	startAs(t, cluster.AccountKubeconfig(t, harness.SystemNamespace, poor, "", nil), "--cert-propagation=5s", "--cert-lifetime=30s", fmt.Sprintf("--metrics-bind-address=127.0.0.1:%d", port))
-	awaitKept(t, patience)
+	awaitKept(t, harness.Patience)
 	first := certificate(t, secret(t, servingSecret).Data["tls.crt"])
 	expiry, err := harness.Metric(port, "dbupgrade_webhook_cert_expiry_timestamp_seconds")
 	if err != nil || int64(expiry) != first.NotAfter.Unix() {
 		t.Errorf("the metric says %v (%v), the certificate %d", expiry, err, first.NotAfter.Unix())
 	}
-	harness.Eventually(t, patience, "the event", func() error {
+	harness.Eventually(t, harness.Patience, "the event", func() error {
 		events, err := cluster.Client.EventsV1().Events(harness.SystemNamespace).List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err
@@ -284,7 +283,7 @@ func TestAnExpiringCertificateIsTold(t *testing.T) {
 		return fmt.Errorf("%d events", len(events.Items))
 	})
 	verbs("get", "update")
-	harness.Eventually(t, patience, "it is renewed", func() error {
+	harness.Eventually(t, harness.Patience, "it is renewed", func() error {
 		if certificate(t, secret(t, servingSecret).Data["tls.crt"]).Equal(first) {
 			return errors.New("still the first")
 		}

@@ -78,6 +78,10 @@ func (c *Cluster) Namespace(t testing.TB) string {
 	return ns.Name
 }
 
+// Patience is how long a test waits for what has to come: several times what it took on a machine with
+// six times the load that it can bear.
+const Patience = 3 * time.Minute
+
 // Eventually calls check until it returns nil, and fails the test with its last error when that
 // takes longer than timeout.
 func Eventually(t testing.TB, timeout time.Duration, what string, check func() error) {

@@ -176,11 +176,14 @@ func (k *Kubelet) container(pod *corev1.Pod, finish chan int32) (code int32, del
 }
 
 // unseen is how long a container runs at most that ends by itself.
-const unseen = 10 * time.Second
+const unseen = time.Minute
 
 // awaitSeen waits until a status says that the Pod's Job is running: no real migration is over before
-// anybody could see that it runs, but nobody looks while the operator is killed or cut off.
+// anybody could see that it runs, but nobody looks while the operator is cut off, or at another's Job.
 func (k *Kubelet) awaitSeen(pod *corev1.Pod) {
+	if pod.Labels["dbupgrade.subbug.learning/name"] == "" {
+		return
+	}
 	words := pod.Labels[batchv1.JobNameLabel] + " is running"
 	end := time.After(unseen)
 	for {

@@ -31,8 +31,6 @@ func TestMain(m *testing.M) {
 	os.Exit(harness.RunAudited(m, &cluster, (*harness.Cluster).InstallRights))
 }
 
-const patience = 60 * time.Second
-
 // world is a namespace with a reconciler for it. There are no Secrets: an object that it has seen
 // says SecretNotFound.
 type world struct {
@@ -216,8 +214,8 @@ func TestAWatchEnds(t *testing.T) {
 			w.create("kept")
 			w.create("gone")
 			w.start()
-			w.knows(2, patience)
-			w.noticed("gone", patience)
+			w.knows(2, harness.Patience)
+			w.noticed("gone", harness.Patience)
 			// What happens while nobody listens must be found out: by the next watch, or by the list.
 			proxied := current.Load()
 			hold := make(chan struct{})
@@ -232,8 +230,8 @@ func TestAWatchEnds(t *testing.T) {
 			w.remove("gone")
 			w.create("late")
 			close(hold)
-			w.noticed("late", patience)
-			w.knows(2, patience)
+			w.noticed("late", harness.Patience)
+			w.knows(2, harness.Patience)
 			if got := w.count(isList) > lists; got != tt.lists {
 				t.Errorf("listed again: %v\n%v", got, w.proxy.Exchanges())
 			}
@@ -267,9 +265,9 @@ func TestPages(t *testing.T) {
 				w.create(fmt.Sprint("shop-", i))
 			}
 			w.start()
-			w.knows(many, 2*patience)
+			w.knows(many, 2*harness.Patience)
 			w.create("late")
-			w.noticed("late", patience)
+			w.noticed("late", harness.Patience)
 			if got := w.count(func(e *harness.Exchange) bool { return strings.Contains(e.URL, "continue=") }); got < 1 {
 				t.Error("there was no second page")
 			}
@@ -295,12 +293,12 @@ func TestVeryShortWatches(t *testing.T) {
 	current := w.streams()
 	w.create("one")
 	w.start()
-	w.knows(1, patience)
+	w.knows(1, harness.Patience)
 	short.Store(true)
 	before := w.count(isWatch)
 	current.Load().finish("")
 	ended := time.Now()
-	harness.Eventually(t, patience, "three watches", func() error {
+	harness.Eventually(t, harness.Patience, "three watches", func() error {
 		if got := w.count(isWatch) - before; got < 3 {
 			return fmt.Errorf("%d watches", got)
 		}
@@ -312,7 +310,7 @@ func TestVeryShortWatches(t *testing.T) {
 	}
 	short.Store(false)
 	w.create("late")
-	w.noticed("late", patience)
+	w.noticed("late", harness.Patience)
 	if lists := w.count(isList); lists != 1 {
 		t.Errorf("%d lists", lists)
 	}
@@ -394,13 +392,13 @@ func TestZRestoredFromABackup(t *testing.T) {
 	// An API server that has just started refuses what it has not read the roles of. That is no want of
 	// a right: it must not be the shipped account's.
 	cluster.Kubectl(t, "create", "rolebinding", "reconciler", "-n", w.ns, "--clusterrole=dbupgrade-reconciler", "--serviceaccount="+w.ns+":default")
-	harness.Eventually(t, patience, "the default service account", func() error {
+	harness.Eventually(t, harness.Patience, "the default service account", func() error {
 		_, err := cluster.Client.CoreV1().ServiceAccounts(w.ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
 	w.startAs(cluster.AccountKubeconfig(t, w.ns, "default", w.proxy.URL, w.proxy.CA))
-	w.knows(2, patience)
-	w.noticed("kept", patience)
+	w.knows(2, harness.Patience)
+	w.noticed("kept", harness.Patience)
 	var backup string
 	cluster.Restart(t, func(dir string) {
 		backup = filepath.Join(dir, "etcd.backup")
@@ -410,8 +408,8 @@ func TestZRestoredFromABackup(t *testing.T) {
 	for i := range 30 {
 		w.create(fmt.Sprint("lost-", i))
 	}
-	w.noticed("lost-29", patience)
-	w.knows(31, patience)
+	w.noticed("lost-29", harness.Patience)
+	w.knows(31, harness.Patience)
 	cluster.Restart(t, func(dir string) {
 		if err := os.RemoveAll(filepath.Join(dir, "etcd")); err != nil {
 			t.Fatal(err)
@@ -422,7 +420,7 @@ func TestZRestoredFromABackup(t *testing.T) {
 	w.create("new")
 	w.noticed("new", 5*time.Minute)
 	t.Logf("noticed after %v", time.Since(begin).Round(time.Millisecond))
-	w.knows(3, patience)
+	w.knows(3, harness.Patience)
 	for _, line := range w.process.Complaints() {
 		if !strings.Contains(line, `"level":"warning"`) && !strings.Contains(line, "the pass failed and will be repeated") {
 			t.Error(line)

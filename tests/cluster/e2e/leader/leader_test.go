@@ -35,8 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	lease    = "dbupgrade-controller-manager.subbug.learning"
-	patience = 60 * time.Second
+	lease = "dbupgrade-controller-manager.subbug.learning"
 
 	// A candidate looks at least once a second, and begins when it has seen no change for the 15 s of
 	// a lease: 16 s after a renewal, that is, after the last thing that a leader has done in time.
@@ -61,7 +60,7 @@ func newRig(t *testing.T) *rig {
 	}
 	r := &rig{T: t, ns: cluster.Namespace(t)}
 	r.kubelet = cluster.NewKubelet(t, r.ns)
-	harness.Eventually(t, patience, "the default service account", func() error {
+	harness.Eventually(t, harness.Patience, "the default service account", func() error {
 		_, err := cluster.Client.CoreV1().ServiceAccounts(r.ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
@@ -97,7 +96,7 @@ func (r *rig) startSecond(name string) {
 	}
 	before := reads()
 	r.start(nil, name)
-	harness.Eventually(r, patience, name+" has seen the Lease", func() error {
+	harness.Eventually(r, harness.Patience, name+" has seen the Lease", func() error {
 		if reads() == before {
 			return errors.New("not yet")
 		}
@@ -109,7 +108,7 @@ func (r *rig) startSecond(name string) {
 func (r *rig) status(port int) float64 {
 	r.Helper()
 	var value float64
-	harness.Eventually(r, patience, "leader_election_master_status", func() (err error) {
+	harness.Eventually(r, harness.Patience, "leader_election_master_status", func() (err error) {
 		value, err = harness.Metric(port, "leader_election_master_status")
 		return err
 	})
@@ -140,7 +139,7 @@ func holder(t *testing.T) string {
 func (r *rig) awaitHolder(name string) time.Duration {
 	r.Helper()
 	begin := time.Now()
-	harness.Eventually(r, patience, name+" leads", func() error {
+	harness.Eventually(r, harness.Patience, name+" leads", func() error {
 		if got := holder(r.T); !strings.HasPrefix(got, name) {
 			return fmt.Errorf("the holder is %q", got)
 		}
@@ -188,7 +187,7 @@ func (r *rig) hangs(name string) {
 
 func (r *rig) ready(name string) {
 	r.Helper()
-	harness.Eventually(r, patience, name, func() error {
+	harness.Eventually(r, harness.Patience, name, func() error {
 		object, err := cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(r.ns).Get(r.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -236,7 +235,7 @@ func TestTheLeaderIsStopped(t *testing.T) {
 	}
 	a.Stop(t)
 	t.Logf("handed over in %v", r.awaitHolder("b_"))
-	harness.Eventually(t, patience, "the metric of the new leader", func() error {
+	harness.Eventually(t, harness.Patience, "the metric of the new leader", func() error {
 		if status := r.status(ports[1]); status != 1 {
 			return fmt.Errorf("%v", status)
 		}
@@ -284,7 +283,7 @@ func TestTheLeaderSleeps(t *testing.T) {
 	time.Sleep(15 * time.Second)                // 30 in all
 	before := len(proxy.Exchanges())
 	a.Signal(t, syscall.SIGCONT)
-	if code := a.Wait(t, patience); code != 1 {
+	if code := a.Wait(t, harness.Patience); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
 	for _, e := range proxy.Exchanges()[before:] {
@@ -351,7 +350,7 @@ func TestTheAPIServerHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	code := a.Wait(t, patience)
+	code := a.Wait(t, harness.Patience)
 	t.Logf("the leader ended after %v", time.Since(began))
 	if err := server.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)

@@ -112,7 +112,7 @@ func alerts(t *testing.T, w *world) {
 			Labels map[string]string
 		}
 	}
-	harness.Eventually(t, patience, "alerts", func() error {
+	harness.Eventually(t, harness.Patience, "alerts", func() error {
 		if err := w.ask(&answer, "alerts", nil); err != nil {
 			return err
 		}

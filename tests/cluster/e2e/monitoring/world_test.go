@@ -22,8 +22,6 @@ import (
 	"dbupgrade/tests/cluster/e2e/harness"
 )
 
-const patience = 90 * time.Second
-
 // world is a namespace with a kubelet, two reconcilers, a webhook that the API server calls, and a
 // Prometheus that looks at all of them.
 type world struct {
@@ -45,7 +43,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, ns: cluster.Namespace(t)}
 	w.kubelet = cluster.NewKubelet(t, w.ns)
-	harness.Eventually(t, patience, "the default service account", func() error {
+	harness.Eventually(t, harness.Patience, "the default service account", func() error {
 		_, err := cluster.Client.CoreV1().ServiceAccounts(w.ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
@@ -99,7 +97,7 @@ func (w *world) startPrometheus() {
 	w.prometheus = "http://" + address
 	harness.StartProcess(w, "/usr/bin/prometheus", "--config.file="+filepath.Join(dir, "prometheus.yaml"),
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address, "--log.level=warn")
-	harness.Eventually(w, patience, "Prometheus has scraped everything", func() error {
+	harness.Eventually(w, harness.Patience, "Prometheus has scraped everything", func() error {
 		found, err := w.query(`count(up == 1)`)
 		if err == nil && (len(found) != 1 || found[0].Value[1] != fmt.Sprint(len(targets)+1)) {
 			err = fmt.Errorf("targets that are up: %v", found)
@@ -231,7 +229,7 @@ func (w *world) image(name, tag string) {
 // await waits until an object's status gives this reason.
 func (w *world) await(name, reason string) {
 	w.Helper()
-	harness.Eventually(w, patience, name+": "+reason, func() error {
+	harness.Eventually(w, harness.Patience, name+": "+reason, func() error {
 		object, err := cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(w.ns).Get(w.Context(), name, metav1.GetOptions{})
 		if err == nil && harness.Text(object, "status", "reason") != reason {
 			err = fmt.Errorf("%s: %s", harness.Text(object, "status", "reason"), harness.Text(object, "status", "message"))

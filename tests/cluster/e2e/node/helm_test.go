@@ -28,7 +28,7 @@ func byHelm(t *testing.T) {
 		}
 		return out
 	}
-	node.Kubectl(t, "delete", "-k", harness.Root("manifests", "base"), "--timeout="+patience.String())
+	node.Kubectl(t, "delete", "-k", harness.Root("manifests", "base"), "--timeout="+harness.Patience.String())
 
 	notes := helm("install", "dbupgrade", harness.Root("manifests", "chart"), "--create-namespace",
 		"--set", "image.tag=dev,reconciler.replicas=2")
@@ -49,7 +49,7 @@ func byHelm(t *testing.T) {
 
 	// With --wait: Pods of both processes are replaced, and the webhook answers all the while.
 	helm("upgrade", "dbupgrade", harness.Root("manifests", "chart"), "--reuse-values", "--set", "logLevel=debug", "--wait",
-		"--timeout", patience.String())
+		"--timeout", harness.Patience.String())
 	w.image("v2")
 	w.wait("Ready")
 	w.wantTables("orders users")
@@ -66,15 +66,15 @@ func byHelm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	helm("upgrade", "dbupgrade", harness.Root("manifests", "chart"), "--reuse-values", "--wait", "--timeout", patience.String(),
+	helm("upgrade", "dbupgrade", harness.Root("manifests", "chart"), "--reuse-values", "--wait", "--timeout", harness.Patience.String(),
 		"--set", "certificates.mode=secret,certificates.secretName=own",
 		"--set", "certificates.caBundle="+base64.StdEncoding.EncodeToString(own))
 	refusedByWebhook(w)
 
-	helm("uninstall", "dbupgrade", "--wait", "--timeout", patience.String())
+	helm("uninstall", "dbupgrade", "--wait", "--timeout", harness.Patience.String())
 	w.await(done) // still there, and as it was
 	w.kubectl("delete", "dbu", "shop")
-	node.Kubectl(t, "delete", "namespace", release, "--timeout="+patience.String())
+	node.Kubectl(t, "delete", "namespace", release, "--timeout="+harness.Patience.String())
 	node.Kubectl(t, "delete", "crd", "dbupgrades.dbupgrade.subbug.learning")
 	if err := node.Install(); err != nil { // for whoever looks at a node that is kept
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func byHelm(t *testing.T) {
 // refusedByWebhook: it answers, over a connection that the API server trusts; the CRD would take this.
 func refusedByWebhook(w *world) {
 	w.Helper()
-	harness.Eventually(w, patience, "the webhook's refusal", func() error { // Pods have just changed
+	harness.Eventually(w, harness.Patience, "the webhook's refusal", func() error { // Pods have just changed
 		err := w.applyYAML("apiVersion: dbupgrade.subbug.learning/v1alpha1\nkind: DBUpgrade\nmetadata: {name: wrong}\n" +
 			"spec:\n  migrations: {image: x}\n  database: {type: selfHosted, connection: {urlSecretRef: {name: db}}}\n" +
 			"  runner: {podAnnotations: {large: " + strings.Repeat("x", 16<<10) + "}}\n")

@@ -214,8 +214,8 @@ func deletedWhileRunning(w *world) {
 	w.secret()
 	w.apply("slow", "terminationGracePeriodSeconds: 1")
 	w.awaitRunning()
-	w.kubectl("delete", "dbu", "shop", "--timeout="+patience.String())
-	w.kubectl("wait", "--for=delete", "jobs,pods", "--all", "--timeout="+patience.String())
+	w.kubectl("delete", "dbu", "shop", "--timeout="+harness.Patience.String())
+	w.kubectl("wait", "--for=delete", "jobs,pods", "--all", "--timeout="+harness.Patience.String())
 	w.wantTables("users")
 }
 

@@ -91,7 +91,7 @@ func webhookRollout(w *world) {
 	if err := node.AwaitOperator(); err != nil {
 		w.Error(err)
 	}
-	harness.Eventually(w, patience, "only new Pods are left", func() error {
+	harness.Eventually(w, harness.Patience, "only new Pods are left", func() error {
 		now := webhookPods(w)
 		for _, pod := range before {
 			if slices.Contains(now, pod) {
@@ -212,9 +212,9 @@ func uninstall(t *testing.T) {
 	other.awaitRunning()
 
 	begun := time.Now()
-	node.Kubectl(t, "delete", "-k", harness.Root("manifests", "base"), "--timeout="+patience.String())
+	node.Kubectl(t, "delete", "-k", harness.Root("manifests", "base"), "--timeout="+harness.Patience.String())
 	t.Logf("removed after %.1f s", time.Since(begun).Seconds())
-	harness.Eventually(t, patience, "nothing is left", func() error {
+	harness.Eventually(t, harness.Patience, "nothing is left", func() error {
 		left := w.kubectl("get", "jobs,pods", "-o", "name") + other.kubectl("get", "jobs,pods", "-o", "name") +
 			node.Kubectl(t, "get", "-A", "-l", "app.kubernetes.io/part-of=dbupgrade", "-o", "name",
 				"namespaces,crds,clusterroles,clusterrolebindings,roles,rolebindings,serviceaccounts,priorityclasses,"+

@@ -108,7 +108,7 @@ func jobQuota(w *world) {
 	w.secret()
 	w.kubectl("create", "quota", "none", "--hard=count/jobs.batch=0")
 	// The quota counts only once its controller has seen it.
-	harness.Eventually(w, patience, "the quota", func() error {
+	harness.Eventually(w, harness.Patience, "the quota", func() error {
 		_, err := node.TryKubectl("-n", w.ns, "wait", "--for=jsonpath={.status.hard}", "quota/none", "--timeout=1s")
 		return err
 	})

@@ -23,9 +23,6 @@ import (
 // password is that of every database of these tests, and must be in their Secrets only.
 const password = "correct-horse-battery"
 
-// patience is long enough for a busy machine; what is tested takes seconds.
-const patience = 2 * time.Minute
-
 // The situations of the documentation's table, as harness.Conditions writes them.
 const (
 	secretMissing = "Accepted=True/ValidSpec Ready=False/Initializing Progressing=False/Idle Degraded=True/SecretNotFound Blocked=False/Idle Reconciling"
@@ -54,7 +51,7 @@ func newWorld(t *testing.T) *world {
 		node.SQL(t, "app", fmt.Sprintf(query, ns, password))
 	}
 	// Without it no Pod is admitted: the Job controller would try again later and later.
-	harness.Eventually(t, patience, "the default service account", func() error {
+	harness.Eventually(t, harness.Patience, "the default service account", func() error {
 		_, err := node.Client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
@@ -153,7 +150,7 @@ func (w *world) runner(members string) {
 // wait waits as users do.
 func (w *world) wait(condition string) {
 	w.Helper()
-	w.kubectl("wait", "--for=condition="+condition, "dbu/shop", "--timeout="+patience.String())
+	w.kubectl("wait", "--for=condition="+condition, "dbu/shop", "--timeout="+harness.Patience.String())
 }
 
 func (w *world) get() *unstructured.Unstructured {
@@ -174,7 +171,7 @@ func message(object *unstructured.Unstructured) string {
 func (w *world) await(situation string, inMessage ...string) *unstructured.Unstructured {
 	w.Helper()
 	var object *unstructured.Unstructured
-	harness.Eventually(w, patience, "shop", func() error {
+	harness.Eventually(w, harness.Patience, "shop", func() error {
 		object = w.get()
 		generation, _, _ := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
 		if got := harness.Conditions(object); got != situation || generation != object.GetGeneration() {
@@ -235,7 +232,7 @@ func (w *world) wantReason(object *unstructured.Unstructured, want string) {
 // awaitRuns waits until so many runs have ended.
 func (w *world) awaitRuns(count int) {
 	w.Helper()
-	harness.Eventually(w, patience, "runs", func() error {
+	harness.Eventually(w, harness.Patience, "runs", func() error {
 		if history := harness.History(w.get()); len(history) < count {
 			return fmt.Errorf("%v", history)
 		}
@@ -287,7 +284,7 @@ func (w *world) jobName() string {
 // unasked: a quick migration's container may have ended before it is seen.
 func (w *world) wantEvents(want ...string) {
 	w.Helper()
-	harness.Eventually(w, patience, "events", func() error {
+	harness.Eventually(w, harness.Patience, "events", func() error {
 		got := slices.DeleteFunc(w.events(), func(e string) bool {
 			return strings.Contains(e, "MigrationInProgress") && !slices.Contains(want, e)
 		})

@@ -295,7 +295,7 @@ func TestAWatchBreaks(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "broken")
 	w.between("--watch", `echo '{"type": "ERROR", "object": {"kind": "Status", "code": 410}}'; touch `+broken+`; exit 1`)
 	outcome := w.later("wait", "shop")
-	harness.Eventually(w, patience, "the watch breaks", func() error {
+	harness.Eventually(w, harness.Patience, "the watch breaks", func() error {
 		_, err := os.Stat(broken)
 		return err
 	})

@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,8 +31,6 @@ var cluster *harness.Cluster
 func TestMain(m *testing.M) {
 	os.Exit(harness.Run(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode, serveLogs))
 }
-
-const patience = 60 * time.Second
 
 // printed is the log of every migration.
 const printed = "Migrating to version 20260103000000 (1 migrations in total)\n"
@@ -78,7 +75,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, ns: cluster.Namespace(t), path: plugged(t)}
 	w.kubelet = cluster.NewKubelet(t, w.ns)
-	harness.Eventually(t, patience, "the default service account", func() error {
+	harness.Eventually(t, harness.Patience, "the default service account", func() error {
 		_, err := cluster.Client.CoreV1().ServiceAccounts(w.ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
@@ -172,7 +169,7 @@ func (w *world) want(got answer, code int, parts ...string) {
 func (w *world) eventually(code int, parts []string, args ...string) answer {
 	w.Helper()
 	var got answer
-	harness.Eventually(w, patience, strings.Join(args, " "), func() error {
+	harness.Eventually(w, harness.Patience, strings.Join(args, " "), func() error {
 		got = w.dbu(args...)
 		for _, part := range parts {
 			if got.code != code || !strings.Contains(got.out+got.err, part) {

@@ -26,7 +26,7 @@ func connect(t *testing.T, env []string, args ...string) *harness.Process {
 	p := harness.StartProcess(t, "env", append(append([]string{"-u", "KUBECONFIG"}, env...), append([]string{
 		harness.Binary(t, "DBUPGRADE_RECONCILER"), "--metrics-bind-address=0", "--log-format=json",
 		fmt.Sprintf("--health-probe-bind-address=127.0.0.1:%d", port)}, args...)...)...)
-	harness.Eventually(t, patience, "it is ready", func() error {
+	harness.Eventually(t, harness.Patience, "it is ready", func() error {
 		response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", port))
 		if err != nil {
 			return err
@@ -114,7 +114,7 @@ func TestAKubeconfigIsRefused(t *testing.T) {
 			config := load(t, cluster.ReconcilerKubeconfig(t, "", nil))
 			tt.change(config.Clusters["c"], config.AuthInfos["u"])
 			p := harness.StartReconciler(t, write(t, config, filepath.Join(t.TempDir(), "kubeconfig")))
-			if code := p.Wait(t, patience); code != 1 || !strings.Contains(p.Log(), tt.want) {
+			if code := p.Wait(t, harness.Patience); code != 1 || !strings.Contains(p.Log(), tt.want) {
 				t.Errorf("exit code %d: %s", code, p.Log())
 			}
 		})
@@ -161,7 +161,7 @@ func TestWhomItTrusts(t *testing.T) {
 			}
 			p := harness.StartProcess(t, "env", append(env, harness.Binary(t, "DBUPGRADE_RECONCILER"), "--log-format=json",
 				"--metrics-bind-address=0", "--health-probe-bind-address=0", "--kubeconfig="+cluster.ReconcilerKubeconfig(t, server.URL, pemCA))...)
-			harness.Eventually(t, patience, "it has tried", func() error {
+			harness.Eventually(t, harness.Patience, "it has tried", func() error {
 				if !strings.Contains(p.Log(), "watching failed") {
 					return fmt.Errorf("its log: %s", p.Log())
 				}

@@ -27,17 +27,14 @@ func TestMain(m *testing.M) {
 	os.Exit(harness.RunAudited(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode))
 }
 
-const (
-	password = "correct-horse-battery-staple"
-	patience = 60 * time.Second
-)
+const password = "correct-horse-battery-staple"
 
 // upgrade makes a namespace with a connection Secret and a DBUpgrade whose migration hangs.
 func upgrade(t *testing.T) (ns string, kubelet *harness.Kubelet) {
 	t.Helper()
 	ns = cluster.Namespace(t)
 	kubelet = cluster.NewKubelet(t, ns)
-	harness.Eventually(t, patience, "the default service account", func() error {
+	harness.Eventually(t, harness.Patience, "the default service account", func() error {
 		_, err := cluster.Client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
@@ -60,7 +57,7 @@ func upgrade(t *testing.T) (ns string, kubelet *harness.Kubelet) {
 
 func awaitReason(t *testing.T, ns, want string) {
 	t.Helper()
-	harness.Eventually(t, patience, want, func() error {
+	harness.Eventually(t, harness.Patience, want, func() error {
 		object, err := cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(ns).Get(t.Context(), "shop", metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -123,7 +120,7 @@ func TestSecretsAreWiped(t *testing.T) {
 		"the password in base64": base64.StdEncoding.EncodeToString([]byte("postgres://app:" + password))[:40],
 	}
 	for _, name := range []string{"dbupgrade-webhook-ca", "dbupgrade-webhook-cert"} {
-		harness.Eventually(t, patience, name, func() error {
+		harness.Eventually(t, harness.Patience, name, func() error {
 			secret, err := cluster.Client.CoreV1().Secrets(harness.SystemNamespace).Get(t.Context(), name, metav1.GetOptions{})
 			if err == nil {
 				// Both forms lack their first characters, which all keys have.
@@ -154,7 +151,7 @@ func TestNoCoreDump(t *testing.T) {
 	} {
 		t.Run(program[0][strings.LastIndex(program[0], "/")+1:], func(t *testing.T) {
 			p := harness.StartProcess(t, "sh", append([]string{"-c", `ulimit -c unlimited; cd ` + dir + `; exec "$0" "$@"`}, program...)...)
-			harness.Eventually(t, patience, "it runs", func() error {
+			harness.Eventually(t, harness.Patience, "it runs", func() error {
 				if !strings.Contains(p.Log(), `"msg":"`) {
 					return fmt.Errorf("its log: %s", p.Log())
 				}
@@ -170,7 +167,7 @@ func TestNoCoreDump(t *testing.T) {
 				}
 			}
 			p.Signal(t, syscall.SIGABRT)
-			p.Wait(t, patience)
+			p.Wait(t, harness.Patience)
 			if status := p.Status(); !status.Signaled() || status.CoreDump() {
 				t.Errorf("signaled %v, core dump %v", status.Signaled(), status.CoreDump())
 			}
@@ -183,7 +180,7 @@ func TestAsTheFirstProcess(t *testing.T) {
 	p := harness.StartProcess(t, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
 		harness.Binary(t, "DBUPGRADE_RECONCILER"), "--kubeconfig="+cluster.ReconcilerKubeconfig(t, "", nil),
 		"--metrics-bind-address=0", "--health-probe-bind-address=0", "--log-format=json")
-	harness.Eventually(t, patience, "it has started", func() error {
+	harness.Eventually(t, harness.Patience, "it has started", func() error {
 		if !strings.Contains(p.Log(), `"msg":"started"`) {
 			return fmt.Errorf("its log: %s", p.Log())
 		}
@@ -200,7 +197,7 @@ func TestAsTheFirstProcess(t *testing.T) {
 	if err := syscall.Kill(child, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if code := p.Wait(t, patience); code != 0 {
+	if code := p.Wait(t, harness.Patience); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if !strings.Contains(p.Log(), `"msg":"stopped"`) {
@@ -232,7 +229,7 @@ func TestTwoSignals(t *testing.T) {
 	r := harness.StartReconciler(t, cluster.ReconcilerKubeconfig(t, proxy.URL, proxy.CA), "--namespace="+ns)
 	<-held
 	r.Signal(t, syscall.SIGTERM)
-	harness.Eventually(t, patience, "it stops", func() error {
+	harness.Eventually(t, harness.Patience, "it stops", func() error {
 		if !strings.Contains(r.Log(), `"msg":"stopping"`) {
 			return fmt.Errorf("its log: %s", r.Log())
 		}
@@ -243,7 +240,7 @@ func TestTwoSignals(t *testing.T) {
 		t.Fatal("it has not waited for its pass")
 	}
 	r.Signal(t, syscall.SIGTERM)
-	if code := r.Wait(t, patience); code != 1 {
+	if code := r.Wait(t, harness.Patience); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -274,7 +271,7 @@ func TestFlagsAreRefused(t *testing.T) {
 	} {
 		t.Run(tt.flags, func(t *testing.T) {
 			p := harness.StartProcess(t, harness.Binary(t, "DBUPGRADE_RECONCILER"), strings.Fields(tt.flags)...)
-			if code := p.Wait(t, patience); code != 2 || !strings.Contains(p.Log(), tt.want) {
+			if code := p.Wait(t, harness.Patience); code != 2 || !strings.Contains(p.Log(), tt.want) {
 				t.Errorf("exit code %d: %s", code, p.Log())
 			}
 		})

@@ -97,7 +97,7 @@ func (w *world) leave(l left) *unstructured.Unstructured {
 		"jobCompletedAt": "2026-01-01T00:00:00Z",
 		"conditions":     []any{condition("Ready", l.ready, l.reason), condition("Progressing", l.progressing, l.progressed)},
 	}}, "status")
-	harness.Eventually(w, patience, l.tag+" runs", func() error {
+	harness.Eventually(w, harness.Patience, l.tag+" runs", func() error {
 		if ran := w.kubelet.Ran(); len(ran) == 0 {
 			return errf("not yet")
 		}
@@ -126,7 +126,7 @@ func TestTakingOverFromTheEarlierProgram(t *testing.T) {
 	t.Parallel()
 	jobEnds := func(w *world) {
 		w.Helper()
-		harness.Eventually(w, patience, "the Job ends", func() error {
+		harness.Eventually(w, harness.Patience, "the Job ends", func() error {
 			for _, c := range w.job("dbupgrade-shop-1f0e9d8c").Status.Conditions {
 				if c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed {
 					return nil

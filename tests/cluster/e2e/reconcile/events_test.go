@@ -92,7 +92,7 @@ func TestEventsAreTriedAgain(t *testing.T) {
 	w.startBehind(proxy)
 	w.create("shop", specOf("ok-1"))
 	w.await("shop", done)
-	harness.Eventually(t, patience, "events", func() error {
+	harness.Eventually(t, harness.Patience, "events", func() error {
 		if got := reasons(w.events("shop")); !slices.Equal(got, storyOfASuccess) {
 			return fmt.Errorf("%v", got)
 		}
@@ -111,7 +111,7 @@ func TestARepeatedStateIsASeries(t *testing.T) {
 		w.patch("shop", map[string]any{"spec": map[string]any{"suspend": yes}})
 	}
 	var last eventsv1.Event
-	harness.Eventually(t, patience, "a series", func() error {
+	harness.Eventually(t, harness.Patience, "a series", func() error {
 		suspend(true)
 		w.await("shop", suspended)
 		suspend(false)

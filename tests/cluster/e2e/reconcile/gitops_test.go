@@ -265,7 +265,7 @@ func same(t *testing.T, who, want, got string, err error) {
 func (w *world) awaitConditions(name, want string) *unstructured.Unstructured {
 	w.Helper()
 	var object *unstructured.Unstructured
-	harness.Eventually(w, patience, name, func() error {
+	harness.Eventually(w, harness.Patience, name, func() error {
 		object = w.get(name)
 		if got := harness.Conditions(object); got != want {
 			return errf("want %s\ngot  %s\nmessage: %s", want, got, message(object))

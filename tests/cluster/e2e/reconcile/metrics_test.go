@@ -19,7 +19,7 @@ import (
 func scrape(t *testing.T, address string) string {
 	t.Helper()
 	var text []byte
-	harness.Eventually(t, patience, "metrics", func() error {
+	harness.Eventually(t, harness.Patience, "metrics", func() error {
 		response, err := http.Get("http://" + address + "/metrics")
 		if err != nil {
 			return err
@@ -74,7 +74,7 @@ func TestMetricsTellTheStory(t *testing.T) {
 	w.create("shop", specOf("hang-1"))
 	w.awaitRun("shop", "hang-1")
 	w.await("shop", running)
-	harness.Eventually(t, patience, "the state", func() error {
+	harness.Eventually(t, harness.Patience, "the state", func() error {
 		text := scrape(t, address)
 		if sum(t, text, "dbupgrade_objects", `state="Running"`) != 1 || sum(t, text, "dbupgrade_oldest_run_seconds") <= 0 {
 			return fmt.Errorf("Running: %v, oldest: %v", sum(t, text, "dbupgrade_objects", `state="Running"`),
@@ -85,7 +85,7 @@ func TestMetricsTellTheStory(t *testing.T) {
 	w.kubelet.Finish("hang-1", 0)
 	w.await("shop", done)
 	var text string
-	harness.Eventually(t, patience, "the events", func() error {
+	harness.Eventually(t, harness.Patience, "the events", func() error {
 		text = scrape(t, address)
 		if got := sum(t, text, "dbupgrade_events_total", `result="sent"`); got != 3 {
 			return fmt.Errorf("%v sent", got)
@@ -135,7 +135,7 @@ func TestMetricsTellTheStory(t *testing.T) {
 
 func awaitStatus(t *testing.T, address, path string, want int) {
 	t.Helper()
-	harness.Eventually(t, patience, path, func() error {
+	harness.Eventually(t, harness.Patience, path, func() error {
 		response, err := http.Get("http://" + address + path)
 		if err != nil {
 			return err
@@ -168,7 +168,7 @@ func TestTheLogNamesThePass(t *testing.T) {
 	w.create("shop", specOf("ok-1"))
 	w.await("shop", done)
 	var lines []string
-	harness.Eventually(t, patience, "both lines of a migration", func() error {
+	harness.Eventually(t, harness.Patience, "both lines of a migration", func() error {
 		lines = slices.DeleteFunc(slices.Collect(strings.Lines(r.Log())), func(line string) bool {
 			return !strings.Contains(line, "migration Job started") && !strings.Contains(line, "run ended")
 		})

@@ -167,7 +167,7 @@ func TestTheJobIsAsPromised(t *testing.T) {
 	}
 	w.kubelet.Finish("hang-1", 0)
 	w.await("shop", done)
-	harness.Eventually(w, patience, "the TTL is set once the outcome is recorded", func() error {
+	harness.Eventually(w, harness.Patience, "the TTL is set once the outcome is recorded", func() error {
 		if ttl := w.job(name).Spec.TTLSecondsAfterFinished; ttl == nil || *ttl != 3600 {
 			return errf("%v", ttl)
 		}

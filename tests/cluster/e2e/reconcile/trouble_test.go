@@ -23,7 +23,7 @@ import (
 // awaitRuns waits until exactly these migrations have started.
 func (w *world) awaitRuns(tags ...string) {
 	w.Helper()
-	harness.Eventually(w, patience, fmt.Sprint(tags), func() error {
+	harness.Eventually(w, harness.Patience, fmt.Sprint(tags), func() error {
 		if got := w.kubelet.Ran(); !slices.Equal(got, tags) {
 			return errf("ran: %v", got)
 		}
@@ -38,7 +38,7 @@ func (w *world) quota(of string, hard string) {
 	if _, err := cluster.Client.CoreV1().ResourceQuotas(w.ns).Create(w.Context(), quota, metav1.CreateOptions{}); err != nil {
 		w.Fatal(err)
 	}
-	harness.Eventually(w, patience, "the quota counts", func() error {
+	harness.Eventually(w, harness.Patience, "the quota counts", func() error {
 		now, err := cluster.Client.CoreV1().ResourceQuotas(w.ns).Get(w.Context(), "limits", metav1.GetOptions{})
 		if err == nil && len(now.Status.Used) == 0 {
 			err = errf("not yet")
@@ -79,7 +79,7 @@ func TestAQuotaRefusesThePod(t *testing.T) {
 		t.Errorf("status.reason: %s", got)
 	}
 	w.image("shop", "ok-2") // no container has started: superseded
-	harness.Eventually(w, patience, "superseded", func() error {
+	harness.Eventually(w, harness.Patience, "superseded", func() error {
 		if got := harness.History(w.get("shop")); len(got) == 0 || got[0] != "Superseded" {
 			return errf("history: %v", got)
 		}
@@ -203,7 +203,7 @@ func TestTheStatusCannotBeWritten(t *testing.T) {
 	kubeconfig, grant := w.poorAccount("patch", "dbupgrades/status")
 	harness.StartReconciler(t, kubeconfig, "--namespace="+w.ns)
 	w.create("shop", specOf("ok-1"))
-	harness.Eventually(t, patience, "an event says why", func() error {
+	harness.Eventually(t, harness.Patience, "an event says why", func() error {
 		for _, e := range w.events("shop") {
 			if e.Reason == "Forbidden" && e.Type == "Warning" && strings.Contains(e.Note, `cannot patch resource "dbupgrades/status"`) {
 				return nil

@@ -39,8 +39,6 @@ func TestMain(m *testing.M) {
 // password is in every Secret of these tests, and must be nowhere else.
 const password = "correct-horse-battery"
 
-const patience = 60 * time.Second
-
 // The rows of the table of status: what each situation looks like from outside.
 const (
 	seen        = "Accepted=True/ValidSpec Ready=False/Initializing Progressing=False/Idle Degraded=False/Idle Blocked=False/Idle Reconciling"
@@ -79,7 +77,7 @@ func newWorld(t *testing.T) *world {
 	w.objects = cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(w.ns)
 	w.watchJobs()
 	// Without it no Pod is admitted: the Job controller would try again later and later.
-	harness.Eventually(t, patience, "the default service account", func() error {
+	harness.Eventually(t, harness.Patience, "the default service account", func() error {
 		_, err := cluster.Client.CoreV1().ServiceAccounts(w.ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
@@ -271,7 +269,7 @@ func message(object *unstructured.Unstructured) string {
 func (w *world) await(name, want string, inMessage ...string) *unstructured.Unstructured {
 	w.Helper()
 	var object *unstructured.Unstructured
-	harness.Eventually(w, patience, name, func() error {
+	harness.Eventually(w, harness.Patience, name, func() error {
 		object = w.get(name)
 		generation, _, _ := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
 		if got := harness.Conditions(object); got != want || generation != object.GetGeneration() {
@@ -313,7 +311,7 @@ func (w *world) checkStatus(object *unstructured.Unstructured) {
 // gone waits until an object is gone.
 func (w *world) gone(name string) {
 	w.Helper()
-	harness.Eventually(w, patience, name+" is gone", func() error {
+	harness.Eventually(w, harness.Patience, name+" is gone", func() error {
 		_, err := w.objects.Get(w.Context(), name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -325,7 +323,7 @@ func (w *world) gone(name string) {
 // awaitRun waits until a migration runs and returns its Job's name.
 func (w *world) awaitRun(name, tag string) string {
 	w.Helper()
-	harness.Eventually(w, patience, tag+" runs", func() error {
+	harness.Eventually(w, harness.Patience, tag+" runs", func() error {
 		if ran := w.kubelet.Ran(); len(ran) == 0 || ran[len(ran)-1] != tag {
 			return fmt.Errorf("ran: %v; %s", ran, message(w.get(name)))
 		}
@@ -345,7 +343,7 @@ func (w *world) deleteJob(name string, policy metav1.DeletionPropagation) {
 
 func (w *world) jobGone(name string) {
 	w.Helper()
-	harness.Eventually(w, patience, "Job "+name+" is gone", func() error {
+	harness.Eventually(w, harness.Patience, "Job "+name+" is gone", func() error {
 		_, err := cluster.Client.BatchV1().Jobs(w.ns).Get(w.Context(), name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -364,7 +362,7 @@ func (w *world) delete(name string, policy metav1.DeletionPropagation) {
 // wantEvents waits for exactly these events about an object, each "Type Reason: how often".
 func (w *world) wantEvents(name string, want map[string]int) {
 	w.Helper()
-	harness.Eventually(w, patience, "events", func() error {
+	harness.Eventually(w, harness.Patience, "events", func() error {
 		list, err := cluster.Client.EventsV1().Events(w.ns).List(w.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err

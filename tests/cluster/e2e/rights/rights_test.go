@@ -34,8 +34,6 @@ func TestMain(m *testing.M) {
 	os.Exit(harness.RunAudited(m, &cluster, (*harness.Cluster).InstallRights, (*harness.Cluster).KubeletNode))
 }
 
-const patience = 60 * time.Second
-
 // right is one verb of one rule of one role.
 type right struct {
 	role, namespace string // namespace: that the role is in; "": a ClusterRole
@@ -201,7 +199,7 @@ func certify(t *testing.T) {
 		seen(t, "patch", kind+"webhookconfigurations")
 	}
 	secrets := func(name string) {
-		harness.Eventually(t, patience, "update of "+name, func() error {
+		harness.Eventually(t, harness.Patience, "update of "+name, func() error {
 			if !slices.ContainsFunc(harness.Audit(t), func(q harness.AuditedRequest) bool {
 				return q.Verb == "update" && q.Resource == "secrets" && q.Name == name
 			}) {
@@ -280,7 +278,7 @@ func TestRolesInsteadOfTheClusterRole(t *testing.T) {
 		if i < 0 {
 			t.Fatalf("there is no %s", name)
 		}
-		harness.Eventually(t, patience, name+" is needed", func() error {
+		harness.Eventually(t, harness.Patience, name+" is needed", func() error {
 			if !all[i].needed(harness.Audit(t)[before:], all) {
 				return errors.New("nothing needs it")
 			}
@@ -325,7 +323,7 @@ func newNamespace(t *testing.T) string {
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, patience, "the default service account", func() error {
+	harness.Eventually(t, harness.Patience, "the default service account", func() error {
 		_, err := cluster.Client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
@@ -375,7 +373,7 @@ func awaitReason(t *testing.T, ns, reason string) {
 
 func awaitStatus(t *testing.T, ns string, is func(*unstructured.Unstructured) bool) {
 	t.Helper()
-	harness.Eventually(t, patience, "status", func() error {
+	harness.Eventually(t, harness.Patience, "status", func() error {
 		o, err := cluster.Dynamic.Resource(harness.DBUpgrades).Namespace(ns).Get(t.Context(), "shop", metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -417,7 +415,7 @@ func leftOver(t *testing.T, ns string) {
 // seen waits until a request has been made.
 func seen(t *testing.T, verb, resource string) {
 	t.Helper()
-	harness.Eventually(t, patience, verb+" "+resource, func() error {
+	harness.Eventually(t, harness.Patience, verb+" "+resource, func() error {
 		if !slices.ContainsFunc(harness.Audit(t), func(q harness.AuditedRequest) bool {
 			return q.Verb == verb && q.Resource == resource
 		}) {
