@@ -488,7 +488,7 @@ int server_new(const struct server_opts *opts, struct server **ret_server, struc
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         /* Below the limit of libmicrohttpd's single threads, which share it out: at that they would
          * accept nobody any more. */
-        r = reaper_new(opts->clock, opts->connections / 4 * 3, &server->reaper, f);
+        r = reaper_new(opts->clock, opts->connections / 4 * 3, 0, &server->reaper, f);
         if (r)
                 return r;
         server->daemon = start(server);

@@ -22,6 +22,9 @@
 #define OPS_TIMEOUT_S   10
 /* One that is silent, or drips, makes room from here on. */
 #define OPS_CROWD 96
+/* A crowd that comes at once does not push out the probe that has just come and is about to ask:
+ * there is room for some more. */
+#define OPS_GRACE_MS 1000
 
 /* 1,024 series a metric and a few dozen metrics would be below this. */
 #define OPS_BODY_MAX (16U << 20)
@@ -239,7 +242,7 @@ static int start(struct ops *ops, const char *address, MHD_AccessHandlerCallback
                                  address);
         if (port == 0)
                 return 0;
-        r = reaper_new(clock_system(), OPS_CROWD, ret_reaper, f);
+        r = reaper_new(clock_system(), OPS_CROWD, OPS_GRACE_MS, ret_reaper, f);
         if (!r)
                 r = listen_on(host, port, &fd, f);
         if (r)

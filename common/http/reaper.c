@@ -16,6 +16,7 @@
 struct reaper_entry {
         int fd;
         int64_t deadline_ms; /* monotonic; when it was ended, if that was earlier */
+        int64_t since_ms;    /* without an answer; monotonic */
         bool ended;
         struct reaper_entry *prev, *next;
 };
@@ -23,11 +24,13 @@ struct reaper_entry {
 struct reaper {
         const struct clock *clock;
         size_t crowd;
+        int64_t grace_ms;
         pthread_mutex_t mutex;
         pthread_cond_t stop; /* on CLOCK_MONOTONIC */
         bool stopping;
         struct reaper_entry *entries; /* the one without an answer for longest comes first */
-        size_t count, live; /* live: not ended */
+        size_t count;
+        size_t live; /* those not ended */
         uint64_t slow, crowded;
         pthread_t thread;
 };
@@ -37,6 +40,24 @@ static void end_locked(struct reaper *reaper, struct reaper_entry *entry) {
         (void)shutdown(entry->fd, SHUT_RDWR);
         entry->ended = true;
         reaper->live--;
+}
+
+/* Ends the one without an answer for longest, if that has had its time. Return: whether it did. */
+static bool make_room_locked(struct reaper *reaper) {
+        int64_t now_ms = clock_mono_ms(reaper->clock);
+        struct reaper_entry *entry;
+
+        DL_FOREACH(reaper->entries, entry) {
+                if (entry->ended)
+                        continue;
+                if (now_ms - entry->since_ms < reaper->grace_ms)
+                        return false;
+                end_locked(reaper, entry);
+                entry->deadline_ms = now_ms;
+                reaper->crowded++;
+                return true;
+        }
+        return false;
 }
 
 static void reap_locked(struct reaper *reaper) {
@@ -49,23 +70,9 @@ static void reap_locked(struct reaper *reaper) {
                 end_locked(reaper, entry);
                 reaper->slow++;
         }
-}
-
-static void make_room_locked(struct reaper *reaper) {
-        struct reaper_entry *entry;
-
-        /* Those already ended make room by themselves: to end another for each that comes meanwhile
-         * would strike the very ones that ask at once. */
-        if (reaper->live < reaper->crowd)
-                return;
-        DL_FOREACH(reaper->entries, entry) {
-                if (entry->ended)
-                        continue;
-                end_locked(reaper, entry);
-                entry->deadline_ms = clock_mono_ms(reaper->clock);
-                reaper->crowded++;
-                return;
-        }
+        /* Those that were too young when the others came. */
+        while (reaper->live > reaper->crowd && make_room_locked(reaper))
+                continue;
 }
 
 static void *reaper_main(void *ctx) {
@@ -92,8 +99,8 @@ static void *reaper_main(void *ctx) {
         return NULL;
 }
 
-int reaper_new(const struct clock *clock, size_t crowd, struct reaper **ret_reaper,
-               struct fault *f) {
+int reaper_new(const struct clock *clock, size_t crowd, int64_t grace_ms,
+               struct reaper **ret_reaper, struct fault *f) {
         CLEANUP(free_p) struct reaper *reaper = calloc(1, sizeof(*reaper));
         pthread_condattr_t attributes;
         int error;
@@ -102,6 +109,7 @@ int reaper_new(const struct clock *clock, size_t crowd, struct reaper **ret_reap
                 return fault_set(f, FAULT_NOMEM, "out of memory");
         reaper->clock = clock;
         reaper->crowd = crowd;
+        reaper->grace_ms = grace_ms;
         pthread_mutex_init(&reaper->mutex, NULL);
         pthread_condattr_init(&attributes);
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -133,9 +141,13 @@ struct reaper_entry *reaper_add(struct reaper *reaper, int fd, int64_t within_ms
         if (!entry)
                 return NULL;
         entry->fd = fd;
-        entry->deadline_ms = clock_mono_ms(reaper->clock) + within_ms;
+        entry->since_ms = clock_mono_ms(reaper->clock);
+        entry->deadline_ms = entry->since_ms + within_ms;
         pthread_mutex_lock(&reaper->mutex);
-        make_room_locked(reaper);
+        /* Those already ended make room by themselves: to end another for each that comes meanwhile
+         * would strike the very ones that ask at once. */
+        if (reaper->live >= reaper->crowd)
+                (void)make_room_locked(reaper);
         DL_APPEND(reaper->entries, entry);
         reaper->live++;
         if (++reaper->count == 1)
@@ -156,13 +168,14 @@ void reaper_set(struct reaper *reaper, struct reaper_entry *entry, int64_t withi
 }
 
 void reaper_served(struct reaper *reaper, struct reaper_entry *entry, int64_t within_ms) {
-        int64_t deadline_ms = clock_mono_ms(reaper->clock) + within_ms;
+        int64_t now_ms = clock_mono_ms(reaper->clock);
 
         if (!entry)
                 return;
         pthread_mutex_lock(&reaper->mutex);
+        entry->since_ms = now_ms;
         if (!entry->ended)
-                entry->deadline_ms = deadline_ms;
+                entry->deadline_ms = now_ms + within_ms;
         DL_DELETE(reaper->entries, entry);
         DL_APPEND(reaper->entries, entry);
         pthread_mutex_unlock(&reaper->mutex);

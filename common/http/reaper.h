@@ -26,9 +26,10 @@ struct reaper;
 struct reaper_entry;
 
 /* crowd: with so many connections, those already ended aside, each new one ends another.
- * Return: 0, -FAULT_NOMEM, -FAULT_IO. */
-int reaper_new(const struct clock *clock, size_t crowd, struct reaper **ret_reaper, struct fault *f)
-        MUST_CHECK;
+ * grace_ms: but none that has gone without an answer for less; the thread ends those when they
+ * have. Return: 0, -FAULT_NOMEM, -FAULT_IO. */
+int reaper_new(const struct clock *clock, size_t crowd, int64_t grace_ms,
+               struct reaper **ret_reaper, struct fault *f) MUST_CHECK;
 /* All entries must have been removed. Accepts NULL. */
 void reaper_free(struct reaper *reaper);
 DEFINE_CLEANUP(struct reaper *, reaper_free)

@@ -34,7 +34,7 @@ static struct reaper *reaper;
 
 static void setup(void) {
         atomic_store(&now_ms, 1000000);
-        ck_assert_int_eq(reaper_new(&test_clock, CROWD, &reaper, NULL), 0);
+        ck_assert_int_eq(reaper_new(&test_clock, CROWD, 0, &reaper, NULL), 0);
 }
 
 static void teardown(void) {
@@ -210,6 +210,30 @@ START_TEST(when_all_had_to_go_new_ones_stay) {
 }
 END_TEST
 
+START_TEST(who_has_just_come_has_its_time) {
+        struct connection c[CROWD + 2];
+
+        reaper_free(reaper);
+        ck_assert_int_eq(reaper_new(&test_clock, CROWD, 1000, &reaper, NULL), 0);
+        for (size_t i = 0; i < CROWD; i++)
+                c[i] = connect_within(LIMIT_MS);
+        reaper_served(reaper, c[0].entry, LIMIT_MS); /* its turn comes last */
+        atomic_fetch_add(&now_ms, 999);
+        c[CROWD] = connect_within(LIMIT_MS);
+        for (size_t i = 0; i < CROWD + 1; i++)
+                ck_assert(!is_ended(&c[i], 0));
+        atomic_fetch_add(&now_ms, 1);
+        /* The thread ends one too many, no more; and then each new one another. */
+        ck_assert(is_ended(&c[1], LIMIT_MS));
+        c[CROWD + 1] = connect_within(LIMIT_MS);
+        ck_assert(is_ended(&c[2], 0));
+        ck_assert(!is_ended(&c[0], 0) && !is_ended(&c[3], 0) && !is_ended(&c[4], 0));
+        ck_assert_uint_eq(reaper_load(reaper).crowded, 2);
+        for (size_t i = 0; i < CROWD + 2; i++)
+                end(&c[i]);
+}
+END_TEST
+
 START_TEST(the_reasons_are_counted_apart) {
         struct connection c[CROWD + 1];
 
@@ -287,7 +311,7 @@ START_TEST(without_memory_a_connection_is_not_watched) {
         reaper_remove(reaper, NULL);
         ck_assert_uint_eq(count(), 0);
         alloc_fail_arm(1);
-        r = reaper_new(&test_clock, CROWD, &other, NULL);
+        r = reaper_new(&test_clock, CROWD, 0, &other, NULL);
         ck_assert(alloc_fail_disarm());
         ck_assert_int_eq(r, -FAULT_NOMEM);
         reaper_free(NULL);
@@ -310,6 +334,7 @@ int main(void) {
         tcase_add_test(tcase, one_that_ended_by_itself_is_left_alone);
         tcase_add_test(tcase, below_the_crowd_nobody_has_to_go);
         tcase_add_test(tcase, in_a_crowd_the_oldest_without_an_answer_goes);
+        tcase_add_test(tcase, who_has_just_come_has_its_time);
         tcase_add_test(tcase, the_reasons_are_counted_apart);
         tcase_add_test(tcase, one_that_stays_open_after_its_end_is_overdue);
         tcase_add_test(tcase, when_all_had_to_go_new_ones_stay);
