@@ -334,3 +334,43 @@ func TestProbesBesideDrippingClients(t *testing.T) {
 	}
 	t.Logf("the longest of 300 took %v", longest)
 }
+
+// A crowd that comes in one instant pushes out no probe that has come in the same.
+func TestProbesInACrowd(t *testing.T) {
+	w := harness.StartWebhook(t)
+	host, err := url.Parse(w.Health)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for range 30 {
+		var group sync.WaitGroup
+		start := make(chan struct{})
+		for range 110 { // more than a crowd, and with the probes fewer than all that there is room for
+			group.Go(func() {
+				<-start
+				c, err := net.Dial("tcp", host.Host)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.WriteString(c, "G")
+				time.Sleep(150 * time.Millisecond)
+				c.Close()
+			})
+		}
+		for range 4 {
+			group.Go(func() {
+				<-start
+				response, err := client.Get(w.Health + "/healthz")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				response.Body.Close()
+			})
+		}
+		close(start)
+		group.Wait()
+	}
+}
