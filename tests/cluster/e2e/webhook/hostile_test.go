@@ -292,6 +292,11 @@ func wantIdle(t *testing.T, w *harness.Webhook) {
 	})
 }
 
+// probing is a client that asks as the kubelet does: each time on a connection of its own.
+func probing() *http.Client {
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+}
+
 // The kubelet and Prometheus get their answers beside clients of the same ports that never finish.
 func TestProbesBesideDrippingClients(t *testing.T) {
 	w := harness.StartWebhook(t)
@@ -313,7 +318,7 @@ func TestProbesBesideDrippingClients(t *testing.T) {
 			})
 		}
 	}
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}} // as the kubelet
+	client := probing()
 	var longest time.Duration
 	for range 100 {
 		for _, target := range []string{w.Health + "/healthz", w.Health + "/readyz", w.Meters} {
@@ -342,7 +347,7 @@ func TestProbesInACrowd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := probing()
 	for range 30 {
 		var group sync.WaitGroup
 		start := make(chan struct{})
